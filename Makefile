@@ -1,0 +1,54 @@
+# Each command makes .venv first if it is missing or out of date; STACK=1.16|1.21 chooses the TFX.
+#
+#   make run      the default recipe on the bundled data; ARGS="..." goes to `ncs4cvr run`
+#   make test     unit tests               make e2e      the whole pipeline, as a test
+#   make check    format, lint, types, import directions
+#   make format   put the format right     make lock     compile the lock files anew
+#   make clean    remove .venv, runs/, caches and build output; the data stays
+
+bin := .venv/bin
+folders := schemas models components pipeline
+packages := $(folders:%=ncs4cvr.%)
+
+.PHONY: env run test e2e check format lock clean
+.DEFAULT_GOAL := env
+
+env:
+	@requirements/setup.sh
+
+run: env
+	$(bin)/ncs4cvr run $(ARGS)
+
+test: env
+	$(bin)/pytest -m "not e2e and not bench" $(ARGS)
+
+e2e: env
+	$(bin)/pytest -m e2e tests/e2e $(ARGS)
+
+check: env
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	@# setuptools' editable install is an import hook, which mypy cannot follow: show it the layout.
+	@mkdir -p .venv/typing/ncs4cvr
+	@$(foreach f,$(folders),ln -sfn ../../../$(f) .venv/typing/ncs4cvr/$(f);)
+	$(bin)/mypy $(packages:%=-p %)
+	$(bin)/pytest -q tests/test_imports.py
+
+format: env
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+# The 1.16 lock is for the oldest glibc that its wheels run on. 1.21 would take release candidates
+# of Beam on Python 3.10; on 1.16 Beam's own dependencies need a pre-release.
+compile := $$(requirements/setup.sh --uv) pip compile --quiet --upgrade --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --python-version 3.10
+lock:
+	$(compile) setup.py --all-extras requirements/tfx-1.16.in -o requirements/tfx-1.16.txt \
+		--python-platform x86_64-manylinux_2_17
+	$(compile) setup.py --all-extras requirements/tfx-1.21.in -o requirements/tfx-1.21.txt \
+		--universal --prerelease disallow
+	$(compile) --no-config requirements/uv.in -o requirements/uv.txt --universal
+
+clean:
+	rm -rf .venv .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(folders) tests -type d -name __pycache__ -prune -exec rm -rf {} +

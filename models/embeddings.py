@@ -1,0 +1,69 @@
+"""Transformed features -> field vectors [batch, fields, d], from one embedding table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+from ncs4cvr.schemas.features import Feature
+
+PADDING = 0  # id of a missing value and of padding, in every vocabulary; its vector counts as 0
+
+
+class FieldEmbedding(tf.keras.layers.Layer):
+    """One vector a field, all vocabularies stacked in one table so that a batch is one lookup.
+
+    category, hour, weekday, number with bins   the row of its id
+    tags                                        the mean of its ids' rows, padding excluded
+    number without bins                         the scaled number times a learned vector
+    Sequences are looked up here too but pooled by an interests layer: see `sequence`.
+
+    Args:
+      features: the recipe's rows.
+      sizes: ids per vocabulary, padding included.
+      dim: d.
+    """
+
+    def __init__(self, features: Sequence[Feature], sizes: Mapping[str, int], dim: int):
+        super().__init__(name="field_embedding")
+        self.dim = dim
+        self.ids = [f for f in features if f.kind not in ("tags", "sequence") and not _plain(f)]
+        self.tags = [f for f in features if f.kind == "tags"]
+        self.plain = [f for f in features if _plain(f)]
+        used = dict.fromkeys(f.vocabulary for f in features if not _plain(f))
+        starts, total = {}, 0
+        for vocabulary in used:
+            starts[vocabulary] = total
+            total += sizes[vocabulary]
+        self.starts, self.rows = starts, total
+
+    def build(self, _):
+        """Adds the table and the vectors of plain numbers."""
+        init = tf.keras.initializers.RandomNormal(stddev=self.dim**-0.5 * 0.1)
+        self.table = self.add_weight("table", (self.rows, self.dim), initializer=init)
+        self.scales = self.add_weight("scales", (len(self.plain), self.dim), initializer=init)
+
+    def call(self, inputs: Mapping[str, tf.Tensor]):
+        """Returns [batch, fields, d]; fields in the order ids, tags, plain numbers."""
+        starts = tf.constant([self.starts[f.vocabulary] for f in self.ids], tf.int64)
+        ids = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in self.ids], axis=1)
+        fields = [tf.gather(self.table, ids + starts)]
+        for f in self.tags:
+            vectors, weight = self.sequence(f, inputs[f.name])
+            mean = tf.math.divide_no_nan(
+                tf.reduce_sum(vectors * weight[..., None], 1), tf.reduce_sum(weight, 1)[:, None]
+            )
+            fields.append(mean[:, None, :])
+        if self.plain:
+            numbers = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in self.plain], axis=1)
+            fields.append(numbers[..., None] * self.scales)
+        return tf.concat(fields, axis=1)
+
+    def sequence(self, feature: Feature, ids: tf.Tensor):
+        """ids [batch, n] -> vectors [batch, n, d] and 1 where an id is, 0 where padding is."""
+        vectors = tf.gather(self.table, ids + self.starts[feature.vocabulary])
+        return vectors, tf.cast(ids != PADDING, tf.float32)
+
+
+def _plain(feature: Feature) -> bool:
+    return feature.kind == "number" and not feature.bins

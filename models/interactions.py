@@ -1,0 +1,56 @@
+"""How field vectors cross: [batch, fields, d] -> [batch, features]."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+class DotInteraction(tf.keras.layers.Layer):
+    """All pairwise dot products beside the vectors themselves (DLRM; LT4REC's cross).
+
+    x = concat(<e_i, e_j> for i < j, e_1, ..., e_F): F (F - 1) / 2 + F d features. LT4REC's code
+    keeps both triangles and the diagonal; every pair once says the same in half the inputs.
+    """
+
+    def call(self, fields: tf.Tensor):
+        """[batch, F, d] -> [batch, F (F - 1) / 2 + F d]."""
+        return tf.concat([pairwise_dots(fields), _flat(fields)], axis=1)
+
+
+class Concat(tf.keras.layers.Layer):
+    """No explicit crossing: the vectors side by side."""
+
+    def call(self, fields: tf.Tensor):
+        """[batch, F, d] -> [batch, F d]."""
+        return _flat(fields)
+
+
+INTERACTIONS = {"dot": DotInteraction, "concat": Concat}
+
+
+@tf.custom_gradient
+def pairwise_dots(fields: tf.Tensor):
+    """<e_i, e_j> for i < j, row by row of the upper triangle: [batch, F, d] -> [batch, F(F-1)/2].
+
+    The triangle is cut out and put back with one split and one concat, because gather and its
+    scatter gradient cost more than the dense layers above. With U the upstream gradient in the
+    upper triangle, dE = (U + U') E.
+    """
+    count = fields.shape[1]
+    # Row i of the matrix is i + 1 entries to leave out, then F - 1 - i pairs.
+    pieces = [size for i in range(count) for size in (i + 1, count - 1 - i)]
+    dots = tf.reshape(tf.matmul(fields, fields, transpose_b=True), [-1, count * count])
+    out = tf.concat(tf.split(dots, pieces, axis=1)[1::2], axis=1)
+
+    def gradient(upstream):
+        rows = tf.split(upstream, pieces[1::2], axis=1)
+        zeros = tf.zeros([tf.shape(upstream)[0], count], upstream.dtype)
+        filled = [part for i, row in enumerate(rows) for part in (zeros[:, : i + 1], row)]
+        upper = tf.reshape(tf.concat(filled, axis=1), [-1, count, count])
+        return tf.matmul(upper, fields) + tf.matmul(upper, fields, transpose_a=True)
+
+    return out, gradient
+
+
+def _flat(fields: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(fields, [-1, fields.shape[1] * fields.shape[2]])

@@ -1,0 +1,34 @@
+"""Adam that touches only the embedding rows of the batch."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+class LazyAdam(tf.keras.optimizers.Adam):
+    """Adam whose sparse updates move only looked-up rows and their moments.
+
+    Keras decays the moments of every embedding row at every step, so a step costs the whole table;
+    here a step costs the rows of the batch. Dense variables follow Keras's Adam unchanged.
+    Rows that occur twice in a batch have their gradients summed first.
+    """
+
+    def update_step(self, gradient, variable):
+        """One Adam step on `variable`; gradient is a Tensor or IndexedSlices."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable)
+            return
+        index = self._index_dict[self._var_key(variable)]
+        m, v = self._momentums[index], self._velocities[index]
+        rows, position = tf.unique(gradient.indices)
+        g = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(rows))
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        bias = tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        alpha = tf.cast(self.learning_rate, variable.dtype) * bias
+        m_rows = self.beta_1 * tf.gather(m, rows) + (1 - self.beta_1) * g
+        v_rows = self.beta_2 * tf.gather(v, rows) + (1 - self.beta_2) * g * g
+        m.scatter_update(tf.IndexedSlices(m_rows, rows))
+        v.scatter_update(tf.IndexedSlices(v_rows, rows))
+        variable.scatter_sub(
+            tf.IndexedSlices(alpha * m_rows / (tf.sqrt(v_rows) + self.epsilon), rows)
+        )

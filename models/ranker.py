@@ -1,0 +1,143 @@
+"""The model: interests x interactions x sharing x heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+from ncs4cvr.models import losses
+from ncs4cvr.models.embeddings import FieldEmbedding
+from ncs4cvr.models.interactions import INTERACTIONS
+from ncs4cvr.models.interests import MeanInterests
+from ncs4cvr.models.optimizer import LazyAdam
+from ncs4cvr.models.sharing import SHARINGS
+from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.schemas.tasks import Task
+
+
+class Trunk(tf.keras.layers.Layer):
+    """Everything below the shared dense layers: embeddings, interests, interaction."""
+
+    def __init__(self, recipe: Recipe, sizes: Mapping[str, int], name: str):
+        super().__init__(name=name)
+        self.embedding = FieldEmbedding(recipe.features, sizes, recipe.embedding_dim)
+        self.history = {
+            f.column: f for f in recipe.features if f.kind == "sequence" and f.source == "history"
+        }
+        self.interests = MeanInterests()
+        self.interaction = INTERACTIONS[recipe.interaction]()
+        self.norm = tf.keras.layers.BatchNormalization() if False else None
+
+    def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
+        """Transformed features -> [batch, inputs of the dense layers]."""
+        fields = self.embedding(inputs)
+        if "history_video" in self.history:
+            video = self.history["history_video"]
+            vectors, present = self.embedding.sequence(video, inputs[video.name])
+            action = inputs[self.history["history_action"].name]
+            engaged = tf.cast(action > 1, tf.float32)  # 0 padding, 1 no action
+            fields = tf.concat([fields, self.interests(vectors, present, engaged)], axis=1)
+        return self.interaction(fields)
+
+
+class Ranker(tfrs.models.Model):
+    """A multi-task ranking model: one probability per task of the recipe.
+
+    Args:
+      recipe: what to build.
+      sizes: ids per vocabulary, padding included.
+    """
+
+    def __init__(self, recipe: Recipe, sizes: Mapping[str, int]):
+        super().__init__()
+        self.recipe = recipe
+        self.sharing = SHARINGS[recipe.sharing](len(recipe.tasks), recipe.hidden, recipe.dropout)
+        trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
+        self.trunks = [Trunk(recipe, sizes, f"trunk_{i}") for i in range(trunks)]
+        self.heads = [tf.keras.layers.Dense(1, name=f"head_{t.name}") for t in recipe.tasks]
+
+    def logits(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """One logit [batch] per task."""
+        xs = [trunk(inputs, training=training) for trunk in self.trunks]
+        if not self.sharing.separate_inputs:
+            xs *= len(self.heads)
+        hidden = self.sharing(xs, training=training)
+        return [tf.squeeze(head(h), -1) for head, h in zip(self.heads, hidden, strict=True)]
+
+    def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
+        """Transformed features -> {task: probability [batch]}."""
+        logits = self.logits(inputs, training)
+        return {t.name: tf.sigmoid(z) for t, z in zip(self.recipe.tasks, logits, strict=True)}
+
+    def task_losses(self, inputs: Mapping[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
+        """One weighted loss per task, each averaged over the task's own rows."""
+        logits = self.logits(inputs, training)
+        return [_loss(t, inputs, z) for t, z in zip(self.recipe.tasks, logits, strict=True)]
+
+    def compute_loss(self, inputs, training: bool = False) -> tf.Tensor:
+        """Sum of the tasks' losses."""
+        return tf.add_n(self.task_losses(inputs, training))
+
+    def train_step(self, inputs):
+        """One joint step of all tasks, or one step a task in turn (`alternating`)."""
+        tasks = range(len(self.recipe.tasks))
+        if self.recipe.schedule == "joint":
+            losses_ = self._step(inputs, tasks)
+        else:
+            losses_ = [self._step(inputs, [t])[0] for t in tasks]
+        names = [f"{t.name}_loss" for t in self.recipe.tasks]
+        return {"loss": tf.add_n(losses_), **dict(zip(names, losses_, strict=True))}
+
+    def _step(self, inputs, tasks: Sequence[int]) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            every = self.task_losses(inputs, training=True)
+            chosen = [every[t] for t in tasks]
+            total = tf.add_n(chosen)
+            if self.recipe.embedding_l2:
+                total += self.recipe.embedding_l2 * 0
+        variables = self.trainable_variables
+        gradients = tape.gradient(total, variables)
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        with self._only_tickets_move(tasks):
+            self.optimizer.apply_gradients(pairs)
+        return chosen
+
+    def _only_tickets_move(self, tasks: Sequence[int]):
+        return _Frozen([c for t in tasks for c in self.sharing.connections(t)])
+
+
+class _Frozen:
+    """Holds every connection outside all given masks at its value, whatever the optimizer does.
+
+    The gradient is masked by the chain rule, but leftover momentum of another task's step is not.
+    """
+
+    def __init__(self, connections):
+        self.kernels: dict = {}
+        for kernel, mask in connections:
+            held = self.kernels.setdefault(kernel.ref(), [kernel, None])
+            held[1] = mask if held[1] is None else tf.maximum(held[1], mask)
+
+    def __enter__(self):
+        self.before = [tf.identity(kernel) for kernel, _ in self.kernels.values()]
+
+    def __exit__(self, *error):
+        for (kernel, mask), before in zip(self.kernels.values(), self.before, strict=True):
+            kernel.assign(tf.where(mask > 0, kernel, before))
+
+
+def _loss(task: Task, inputs: Mapping[str, tf.Tensor], logit: tf.Tensor) -> tf.Tensor:
+    label = tf.reshape(tf.cast(inputs[task.label], tf.float32), [-1])
+    rows = losses.LOSSES[task.loss](label, logit)
+    given = tf.ones_like(rows)
+    if task.given:
+        given = tf.reshape(tf.cast(inputs[task.given], tf.float32), [-1])
+    return task.weight * losses.over_sample_space(rows, given)
+
+
+def compiled(recipe: Recipe, sizes: Mapping[str, int]) -> Ranker:
+    """A ranker with its optimizer, ready to fit."""
+    model = Ranker(recipe, sizes)
+    model.compile(optimizer=LazyAdam(recipe.learning_rate))
+    return model

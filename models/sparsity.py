@@ -1,0 +1,72 @@
+"""Mask arithmetic of lottery tickets: pure functions on arrays, no Keras.
+
+A ticket is one boolean mask per dense kernel, in the order of the layers. Where a connection may be
+pruned and by how much are separate questions; this module answers how:
+the globally smallest surviving magnitudes go (multi-task LTH: LT4REC / NCS4CVR, arXiv 2008.09872).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Ticket = list[np.ndarray]
+
+
+def full_ticket(shapes: Sequence[tuple[int, ...]]) -> Ticket:
+    """The ticket that keeps every connection."""
+    return [np.ones(shape, bool) for shape in shapes]
+
+
+def prune_smallest(kernels: Sequence[np.ndarray], ticket: Ticket, keep: float) -> Ticket:
+    """Keeps `round(keep * size)` connections of all layers together: the largest |kernel|.
+
+    Only survivors of `ticket` are candidates, so tickets of successive rounds are nested. Ties go
+    to the earlier connection, so that the number kept is exact.
+
+    Args:
+      kernels: one array per layer.
+      ticket: one boolean mask per layer.
+      keep: share of ALL connections (not of the survivors) to keep, in [0, 1].
+
+    Raises:
+      ValueError: `keep` asks for more connections than survive.
+    """
+    alive = flatten(ticket)
+    wanted = round(keep * alive.size)
+    if wanted > alive.sum():
+        raise ValueError(f"cannot keep {wanted} connections of the {alive.sum()} that survive")
+    magnitude = np.where(alive, np.abs(flatten(kernels)), -1.0)
+    kept = np.zeros(alive.size, bool)
+    kept[np.argsort(-magnitude, kind="stable")[:wanted]] = True
+    return unflatten(kept, [mask.shape for mask in ticket])
+
+
+def random_ticket(ticket: Ticket, rng: np.random.Generator) -> Ticket:
+    """A random ticket with the same number of connections in every layer: the control."""
+    return [rng.permutation(mask.ravel()).reshape(mask.shape) for mask in ticket]
+
+
+def density(ticket: Ticket) -> float:
+    """Share of connections kept."""
+    return float(flatten(ticket).mean())
+
+
+def overlap(tickets: Sequence[Ticket]) -> float:
+    """Mask overlap ratio |intersection| / |union| (Sparse Sharing, arXiv 1911.05034)."""
+    flat = np.stack([flatten(ticket) for ticket in tickets])
+    union = flat.any(0).sum()
+    return float(flat.all(0).sum() / union) if union else 1.0
+
+
+def flatten(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """All layers' entries as one vector."""
+    return np.concatenate([np.ravel(array) for array in arrays])
+
+
+def unflatten(vector: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> Ticket:
+    """The inverse of `flatten`."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    parts = np.split(vector, ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

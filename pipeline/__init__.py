@@ -1,0 +1,1 @@
+"""Recipes, wiring, runners and the command line."""

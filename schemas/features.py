@@ -1,0 +1,47 @@
+"""One row a feature: where it comes from and how it becomes numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input of the model.
+
+    kind      column holds            becomes
+    category  one id or word          an id: vocabulary with a frequency cut, the rest hashed
+    tags      several, in one string  ids (as category), their embeddings averaged
+    sequence  the last N values       ids, -> `interests`
+    number    a quantity              a quantile bucket (bins > 0) or a scaled number (bins = 0)
+    hour      a time in ms            hour of day, 0 to 23, local time
+    weekday   a time in ms            0 = Monday
+
+    name: the transformed feature; column: the example's column (and the serving input), the name
+    itself unless given. source: the file the column comes from; "history" and "tally" columns are
+    made by VideoLogExampleGen. Features with the same `vocabulary` share ids and embedding rows.
+    """
+
+    name: str
+    source: Literal["event", "user", "video", "history", "tally"] = "event"
+    kind: Literal["category", "tags", "sequence", "number", "hour", "weekday"] = "category"
+    dtype: Literal["int", "float", "string"] = "int"
+    column: str = ""
+    vocabulary: str = ""
+    min_count: int = 5
+    hash_buckets: int = 8
+    bins: int = 0
+    separator: str = ","
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", self.column or self.name)
+        object.__setattr__(self, "vocabulary", self.vocabulary or self.name)
+        if self.dtype == "float" and self.kind in ("category", "tags", "sequence"):
+            raise ValueError(
+                f"feature {self.name!r}: a {self.kind} cannot be float; say dtype int or string"
+            )
+        if self.kind == "tags" and self.dtype != "string":
+            raise ValueError(f"feature {self.name!r}: tags come in one string, set dtype='string'")
+        if self.hash_buckets < 1:
+            raise ValueError(f"feature {self.name!r}: hash_buckets must be 1 or more")

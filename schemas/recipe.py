@@ -1,0 +1,183 @@
+"""A recipe: everything one pipeline run needs to know, frozen and checked when built."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.log import Log
+from ncs4cvr.schemas.tasks import Gate, Product, Task
+
+SHARINGS = ("single_task", "shared_bottom", "ncs4cvr")
+INTERACTIONS = ("dot", "concat")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One flat page of choices; every scalar field can be set by `ncs4cvr run --set field=value`.
+
+    Raises:
+      ValueError: a field is out of its range or names something unknown; says the cure.
+    """
+
+    name: str
+    log: Log
+    features: tuple[Feature, ...]
+    tasks: tuple[Task, ...]
+    products: tuple[Product, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    slices: tuple[str, ...] = ()  # example columns; metrics are also shown per value
+
+    # data
+    data_schema: str = ""  # a curated TFMD schema (pbtxt); "" infers one, without the checks
+    drift_threshold: float = 0.0  # L-infinity against the previous run's statistics; 0 = off
+
+    # model
+    embedding_dim: int = 16
+    interaction: str = "dot"
+    sharing: str = "ncs4cvr"
+    hidden: tuple[int, ...] = (512, 256, 128)
+
+    # ticket search
+    keep: float = 0.2  # share of connections the last round keeps
+    rounds: int = 4  # prunings; the search trains rounds + 1 times
+    warmup_steps: int = 0  # joint steps before the common start that rounds rewind to
+    search_epochs: int = 1  # passes over the data per round
+    pruning: Literal["geometric", "polynomial"] = "geometric"
+
+    # training
+    schedule: Literal["joint", "alternating"] = "joint"
+    learning_rate: float = 1e-3
+    batch_size: int = 1024
+    max_epochs: int = 6
+    patience: int = 1  # epochs without a better validation AUC before training stops
+    dropout: float = 0.0
+    embedding_l2: float = 0.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("sharing", self.sharing, SHARINGS)
+        _one_of("interaction", self.interaction, INTERACTIONS)
+        _one_of("pruning", self.pruning, ("geometric", "polynomial"))
+        _one_of("schedule", self.schedule, ("joint", "alternating"))
+        _between("keep", self.keep, 0.001, 1.0)
+        _between("dropout", self.dropout, 0.0, 0.95)
+        _between("learning_rate", self.learning_rate, 1e-7, 10.0)
+        for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs"):
+            _between(field, getattr(self, field), 1, 10**9)
+        for field in ("rounds", "warmup_steps", "patience"):
+            _between(field, getattr(self, field), 0, 10**9)
+        if not self.tasks:
+            raise ValueError("a recipe needs at least one task")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must be one or more positive sizes, got {self.hidden}")
+        _unique("feature", [f.name for f in self.features])
+        _unique("output", [t.name for t in self.tasks] + [p.name for p in self.products])
+        labels = [label.name for label in self.log.labels]
+        for task in self.tasks:
+            _one_of(f"label of task {task.name!r}", task.label, labels)
+            if task.given:
+                _one_of(f"given of task {task.name!r}", task.given, labels)
+        for product in self.products:
+            _one_of(f"label of product {product.name!r}", product.label, labels)
+            for factor in product.factors:
+                _one_of(f"factor of {product.name!r}", factor, [t.name for t in self.tasks])
+        outputs = [t.name for t in self.tasks] + [p.name for p in self.products]
+        for gate in self.gates:
+            _one_of("gate output", gate.metric.rsplit("_", 1)[0], outputs)
+
+    # -- outputs ---------------------------------------------------------------------------
+
+    @property
+    def outputs(self) -> tuple[Task | Product, ...]:
+        """What the served model answers, tasks first."""
+        return (*self.tasks, *self.products)
+
+    # -- JSON and --set --------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """The recipe as JSON, stable in its order (TFX hashes it for its cache)."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> Recipe:
+        """Rebuilds and checks what `to_json` wrote."""
+        return _build(Recipe, json.loads(text))
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A changed copy, checked anew."""
+        for key in changes:
+            _one_of("recipe key", key, [f.name for f in dataclasses.fields(self)])
+        return dataclasses.replace(self, **changes)
+
+    def with_settings(self, settings: typing.Iterable[str]) -> Recipe:
+        """Applies `key=value` settings of the command line.
+
+        >>> Recipe.parse_setting("hidden=256,128")
+        ('hidden', (256, 128))
+        """
+        return self.replace(**dict(Recipe.parse_setting(s) for s in settings))
+
+    @staticmethod
+    def parse_setting(setting: str) -> tuple[str, Any]:
+        """Parses one `key=value` by the type of the recipe's field."""
+        key, sep, value = setting.partition("=")
+        if not sep:
+            raise ValueError(f"setting {setting!r} must read key=value")
+        types = typing.get_type_hints(Recipe)
+        _one_of("recipe key", key, list(types))
+        kind = types[key]
+        if kind == tuple[int, ...]:
+            kind = _ints
+        elif typing.get_origin(kind) is Literal:
+            kind = str
+        elif kind not in (int, float, str):
+            raise ValueError(f"{key} cannot be set on the command line; write it in a recipe file")
+        try:
+            return key, kind(value)
+        except ValueError:
+            raise ValueError(
+                f"{key}={value!r} is not of the type {getattr(kind, '__name__', kind)}"
+            ) from None
+
+
+def _ints(value: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in value.split(","))
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Rebuilds frozen rows (and tuples of them) from plain JSON values."""
+    if dataclasses.is_dataclass(kind):
+        types = typing.get_type_hints(kind)
+        for key in value:
+            _one_of(f"{kind.__name__} key", key, list(types))  # type: ignore[union-attr]
+        return kind(**{key: _build(types[key], v) for key, v in value.items()})
+    if typing.get_origin(kind) is tuple:
+        args = typing.get_args(kind)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_build(args[0], v) for v in value)
+        return tuple(_build(a, v) for a, v in zip(args, value, strict=True))
+    return value
+
+
+def _one_of(what: str, value: str, known: typing.Sequence[str]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown {what} {value!r}{hint} Known: {', '.join(known)}")
+
+
+def _between(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{what} must lie in [{low}, {high}], got {value}")
+
+
+def _unique(what: str, names: list[str]) -> None:
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"{what} names must differ; given twice: {', '.join(twice)}")
