@@ -27,7 +27,6 @@ class Trunk(tf.keras.layers.Layer):
         }
         self.interests = MeanInterests()
         self.interaction = INTERACTIONS[recipe.interaction]()
-        self.norm = tf.keras.layers.BatchNormalization() if False else None
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
         """Transformed features -> [batch, inputs of the dense layers]."""
@@ -94,8 +93,6 @@ class Ranker(tfrs.models.Model):
             every = self.task_losses(inputs, training=True)
             chosen = [every[t] for t in tasks]
             total = tf.add_n(chosen)
-            if self.recipe.embedding_l2:
-                total += self.recipe.embedding_l2 * 0
         variables = self.trainable_variables
         gradients = tape.gradient(total, variables)
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]

@@ -54,8 +54,12 @@ def search(
 
 
 def best_round(rounds: Sequence[Round], metric: str) -> int:
-    """The round whose ticket validated best; ties go to the later, sparser one."""
-    values = [r.metrics[metric] for r in rounds]
+    """The round whose ticket validated best; ties go to the later, sparser one.
+
+    An AUC is best high, an `_mse` low.
+    """
+    sign = -1 if metric.endswith("_mse") else 1
+    values = [sign * r.metrics[metric] for r in rounds]
     return max(range(len(values)), key=lambda k: (values[k], k))
 
 

@@ -74,6 +74,10 @@ class SharedBottom(tf.keras.layers.Layer):
         """xs: one shared input; returns the same tensor once per task."""
         return [self.mlp(xs[0], training=training)] * self.count
 
+    def mlp_of(self, task: int) -> MaskedMLP:
+        """The MLP that serves a task."""
+        return self.mlp
+
     def connections(self, task: int) -> Connections:
         """No connection is masked."""
         return []
@@ -95,6 +99,10 @@ class SingleTask(tf.keras.layers.Layer):
         """xs: one input per task, each through its own MLP."""
         return [mlp(x, training=training) for mlp, x in zip(self.mlps, xs, strict=True)]
 
+    def mlp_of(self, task: int) -> MaskedMLP:
+        """The MLP that serves a task."""
+        return self.mlps[task]
+
     def connections(self, task: int) -> Connections:
         """The task's own kernels with their masks."""
         mlp = self.mlps[task]
@@ -113,6 +121,10 @@ class ConnectionSharing(tf.keras.layers.Layer):
     def call(self, xs, training: bool = False):
         """xs: one input per task (the same tensor); task t sees W * M_t."""
         return [self.mlp(x, task=t, training=training) for t, x in enumerate(xs)]
+
+    def mlp_of(self, task: int) -> MaskedMLP:
+        """The MLP that serves a task."""
+        return self.mlp
 
     def connections(self, task: int) -> Connections:
         """The common kernels with the task's masks."""

@@ -12,20 +12,23 @@ class Feature:
 
     kind      column holds            becomes
     category  one id or word          an id: vocabulary with a frequency cut, the rest hashed
+    index     a small integer         itself where 0 <= it < bins, one id for all others
     tags      several, in one string  ids (as category), their embeddings averaged
-    sequence  the last N values       ids, -> `interests`
+    sequence  the last N values       ids (as category, or as index if bins > 0), -> `interests`
     number    a quantity              a quantile bucket (bins > 0) or a scaled number (bins = 0)
     hour      a time in ms            hour of day, 0 to 23, local time
     weekday   a time in ms            0 = Monday
 
     name: the transformed feature; column: the example's column (and the serving input), the name
     itself unless given. source: the file the column comes from; "history" and "tally" columns are
-    made by VideoLogExampleGen. Features with the same `vocabulary` share ids and embedding rows.
+    made by VideoLogExampleGen. Features with the same `vocabulary` share ids and embedding rows;
+    the feature of that name is the one whose values are counted. length: how many tags or values
+    of a sequence are kept.
     """
 
     name: str
     source: Literal["event", "user", "video", "history", "tally"] = "event"
-    kind: Literal["category", "tags", "sequence", "number", "hour", "weekday"] = "category"
+    kind: Literal["category", "index", "tags", "sequence", "number", "hour", "weekday"] = "category"
     dtype: Literal["int", "float", "string"] = "int"
     column: str = ""
     vocabulary: str = ""
@@ -33,6 +36,7 @@ class Feature:
     hash_buckets: int = 8
     bins: int = 0
     separator: str = ","
+    length: int = 8
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
@@ -43,5 +47,7 @@ class Feature:
             )
         if self.kind == "tags" and self.dtype != "string":
             raise ValueError(f"feature {self.name!r}: tags come in one string, set dtype='string'")
-        if self.hash_buckets < 1:
-            raise ValueError(f"feature {self.name!r}: hash_buckets must be 1 or more")
+        if self.kind == "index" and (self.bins < 1 or self.dtype != "int"):
+            raise ValueError(f"feature {self.name!r}: an index is an int and needs bins, its range")
+        if self.hash_buckets < 1 or self.length < 1:
+            raise ValueError(f"feature {self.name!r}: hash_buckets and length must be 1 or more")

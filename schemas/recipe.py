@@ -57,7 +57,6 @@ class Recipe:
     max_epochs: int = 6
     patience: int = 1  # epochs without a better validation AUC before training stops
     dropout: float = 0.0
-    embedding_l2: float = 0.0
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -50,32 +50,34 @@ def _tally(name: str) -> Feature:
 
 FEATURES = (
     # The impression.
-    Feature("user_id"),
+    Feature("user_id", min_count=20),
     Feature("video_id"),
-    Feature("tab", min_count=1),
+    Feature("tab", kind="index", bins=16),
     Feature("hour", kind="hour", column="time_ms"),
     Feature("weekday", kind="weekday", column="time_ms"),
     Feature("duration", kind="number", column="duration_ms", bins=20),
     # The user.
     Feature("user_active_degree", "user", dtype="string"),
-    Feature("is_live_streamer", "user"),
-    Feature("is_video_author", "user"),
+    Feature("is_live_streamer", "user", "index", bins=2),
+    Feature("is_video_author", "user", "index", bins=2),
     Feature("follow_user_num", "user", "number", bins=20),
     Feature("fans_user_num", "user", "number", bins=20),
     Feature("friend_user_num_range", "user", dtype="string"),
     Feature("register_days", "user", "number", bins=20),
-    *(Feature(f"onehot_feat{i}", "user") for i in range(18)),
+    *(Feature(f"onehot_feat{i}", "user", "index", bins=64) for i in (0, 1, 2, 4, 5, 6, 7, 9, 10, 11)),
+    Feature("onehot_feat3", "user"),
+    Feature("onehot_feat8", "user"),
     # The video.
     Feature("author_id", "video"),
     Feature("music_id", "video"),
-    Feature("music_type", "video"),
+    Feature("music_type", "video", "index", bins=16),
     Feature("tag", "video", "tags", "string"),
     Feature("upload_dt", "video", dtype="string"),
     Feature("upload_type", "video", dtype="string"),
     # What was known before.
     *(_tally(t.name) for t in LOG.tallies),
-    Feature("history_video", "history", "sequence", vocabulary="video_id"),
-    Feature("history_action", "history", "sequence", min_count=1),
+    Feature("history_video", "history", "sequence", vocabulary="video_id", length=20),
+    Feature("history_action", "history", "sequence", bins=4, length=20),
 )
 
 RECIPE = Recipe(

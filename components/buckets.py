@@ -1,0 +1,100 @@
+"""Columnar files that carry rows between the pipeline's stages, cut into buckets.
+
+Beam then only moves `Ref`s, a path and a number, so its memory does not grow with the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from ncs4cvr.components.columns import hashes, mix
+from ncs4cvr.components.records import open_file
+
+
+class Ref(NamedTuple):
+    """A record batch in an Arrow file; what it holds, and its place among all of its kind."""
+
+    kind: str
+    path: str
+    unit: int
+    batch: int
+
+
+def bucket_of(ids: pa.Array, buckets: int) -> np.ndarray:
+    """The bucket (0 to buckets - 1) of every user or video."""
+    return (mix(hashes(ids).view(np.int64)) % np.uint64(buckets)).astype(np.int64)
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[str]:
+    """A name to write to that becomes `path` when all went well: no file is ever half there."""
+    unfinished = path + ".unfinished"
+    try:
+        yield unfinished
+    except BaseException:
+        remove(unfinished)
+        raise
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+    FileSystems.rename([unfinished], [path])
+
+
+def create(path: str):
+    """A new file, written as it is, on any file system that Beam knows."""
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it unless they are there."""
+    with contextlib.suppress(OSError):  # Beam raises where it exists; another worker may make it
+        FileSystems.mkdirs(path)
+
+
+def remove(path: str) -> None:
+    """Deletes a file or a folder with all it holds, if it is there."""
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+
+
+def write_buckets(
+    path: str, kind: str, unit: int, tables: Iterable[tuple[pa.Table, np.ndarray]]
+) -> list[tuple[int, Ref]]:
+    """Writes each table's rows bucket by bucket into one file; returns (bucket, where) pairs."""
+    refs: list[tuple[int, Ref]] = []
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for table, buckets in tables:
+            if writer is None:
+                stream = stack.enter_context(create(stack.enter_context(writing(path))))
+                options = pa.ipc.IpcWriteOptions(compression="lz4")
+                writer = pa.ipc.new_file(stream, table.schema, options=options)
+                stack.callback(writer.close)
+            order = np.argsort(buckets, kind="stable")
+            ordered = table.take(pa.array(order)).combine_chunks()
+            present, starts = np.unique(buckets[order], return_index=True)
+            ends = [*starts[1:], len(order)]
+            for bucket, start, end in zip(present.tolist(), starts.tolist(), ends, strict=True):
+                writer.write_table(ordered.slice(start, end - start))
+                refs.append((bucket, Ref(kind, path, unit, len(refs))))
+    return refs
+
+
+def read_refs(refs: Iterable[Ref], kind: str) -> pa.Table | None:
+    """The rows of this kind in the order of their units, or None where there are none."""
+    mine = sorted((ref for ref in refs if ref.kind == kind), key=lambda ref: ref[1:])
+    mine.sort(key=lambda ref: (ref.unit, ref.batch))
+    batches = []
+    with contextlib.ExitStack() as stack:
+        opened: dict[str, pa.ipc.RecordBatchFileReader] = {}
+        for ref in mine:
+            if ref.path not in opened:
+                opened[ref.path] = pa.ipc.open_file(stack.enter_context(open_file(ref.path)))
+            batches.append(opened[ref.path].get_batch(ref.batch))
+    return pa.Table.from_batches(batches).combine_chunks() if batches else None

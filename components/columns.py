@@ -1,0 +1,258 @@
+"""Raw cells become int64, float, text, times and days, whole columns at a time.
+
+Every function returns the converted column, null where a cell is missing or does not convert, and
+a mask of the cells that do not convert.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DAY_MS = 86_400_000
+EPOCH = dt.date(1970, 1, 1)
+EXACT = 2.0**53  # beyond it a float no longer tells whole numbers apart
+
+#: Text that stands for a missing number, trimmed and in lower case.
+MISSING_WORDS = pa.array(["", "na", "nan", "n/a", "null", "none", "\\n"])
+
+Converted = tuple[pa.Array, np.ndarray]
+
+
+def one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column as one array."""
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """int, float, string, time, null or other: what a column of this type holds."""
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return kind_of(kind.value_type)
+    tests = {
+        "int": (pa.types.is_integer, pa.types.is_boolean),
+        "float": (pa.types.is_floating, pa.types.is_decimal),
+        "string": (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+        ),
+        "time": (pa.types.is_timestamp, pa.types.is_date),
+        "null": (pa.types.is_null,),
+    }
+    return next((name for name, checks in tests.items() if any(c(kind) for c in checks)), "other")
+
+
+def to_int(raw: pa.Array) -> Converted:
+    """Whole numbers; a float or a text such as "12.0" counts where it is one."""
+    if kind_of(raw.type) == "string":
+        return _text_to_int(raw)
+    if kind_of(raw.type) == "float":
+        return _float_to_int(raw)
+    none = np.zeros(len(raw), bool)
+    if pa.types.is_uint64(raw.type):
+        none = _mask(pc.greater(raw, pa.scalar(2**63 - 1, pa.uint64())))
+        raw = pc.if_else(pa.array(none), pa.scalar(None, raw.type), raw)
+    return raw.cast(pa.int64()), none
+
+
+def to_float(raw: pa.Array) -> Converted:
+    """Finite numbers; NaN is missing."""
+    if kind_of(raw.type) == "string":
+        text = _numeric_text(raw)
+        try:
+            number, bad = text.cast(pa.float64()), np.zeros(len(raw), bool)
+        except pa.ArrowInvalid:
+            number, bad = _cell_by_cell(text, float, pa.float64())
+    else:
+        number, bad = raw.cast(pa.float64(), safe=False), np.zeros(len(raw), bool)
+    values = number.to_numpy(zero_copy_only=False)
+    infinite = np.isinf(values)
+    return pa.array(values, pa.float64(), mask=np.isnan(values) | infinite), bad | infinite
+
+
+def to_string(raw: pa.Array) -> Converted:
+    """Text; an empty one is missing. Numbers are written as whole numbers where they are."""
+    bad = np.zeros(len(raw), bool)
+    if kind_of(raw.type) == "float":
+        whole, bad = _float_to_int(raw)
+        if bad.any():
+            values = raw.to_pylist()
+            return pa.array([None if v is None or v != v else repr(v) for v in values]), bad & False
+        raw = whole
+    try:
+        text = raw.cast(pa.string())
+    except pa.ArrowInvalid:  # binary that is not UTF-8
+        text, bad = _cell_by_cell(raw, bytes.decode, pa.string())
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), bad
+
+
+def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
+    """Milliseconds since 1970 UTC from numbers of `unit` (s or ms), timestamps or ISO texts.
+
+    A timestamp or text without a zone is local time, `utc_offset_hours` ahead of UTC.
+    """
+    offset = int(utc_offset_hours * 3_600_000)
+    if kind_of(raw.type) == "time":
+        ms = raw.cast(pa.timestamp("ms", getattr(raw.type, "tz", None)), safe=False)
+        naive = getattr(raw.type, "tz", None) is None
+        return pc.subtract(ms.cast(pa.int64()), offset if naive else 0), np.zeros(len(raw), bool)
+    whole, bad = to_int(raw)
+    scaled = pc.multiply(whole, 1000 if unit == "s" else 1)
+    if not bad.any():
+        return scaled, bad
+
+    def parse(cell: Any) -> int:
+        if isinstance(cell, float) or (unit == "s" and str(cell).replace(".", "", 1).isdigit()):
+            return round(float(cell) * (1000 if unit == "s" else 1))
+        when = dt.datetime.fromisoformat(str(cell).strip().replace("Z", "+00:00"))
+        shift = offset if when.tzinfo is None else 0
+        when = when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
+        return int(when.timestamp() * 1000) - shift
+
+    rest = raw.filter(pa.array(bad))
+    found, still = _cell_by_cell(rest, parse, pa.int64())
+    values = scaled.fill_null(0).to_numpy(zero_copy_only=False).copy()
+    null = _mask(scaled.is_null())
+    values[bad] = found.fill_null(0).to_numpy(zero_copy_only=False)
+    null[bad] = still
+    bad = bad.copy()
+    bad[bad] = still
+    return pa.array(values, pa.int64(), mask=null), bad
+
+
+def to_day(raw: pa.Array) -> Converted:
+    """Days since 1970 from YYYYMMDD numbers, ISO dates or date columns."""
+    if kind_of(raw.type) == "time":
+        return raw.cast(pa.date32()).cast(pa.int32()), np.zeros(len(raw), bool)
+    codes = raw.cast(pa.string()).dictionary_encode()
+    days, bad = _cell_by_cell(codes.dictionary, _parse_day, pa.int32())
+    days = days.take(codes.indices)
+    missing = pc.is_null(codes.indices)
+    return days, _mask(pc.and_not(pc.is_null(days), missing)) if bad.any() else _mask(
+        missing
+    ) & False
+
+
+def day_number(iso: str) -> int:
+    """Days since 1970 of an ISO date."""
+    return (dt.date.fromisoformat(iso) - EPOCH).days
+
+
+def yyyymmdd(days: np.ndarray) -> np.ndarray:
+    """Days since 1970 as YYYYMMDD numbers."""
+    unique, index = np.unique(days, return_inverse=True)
+    named = [int((EPOCH + dt.timedelta(days=int(day))).strftime("%Y%m%d")) for day in unique]
+    return np.array(named, np.int64)[index]
+
+
+def hashes(ids: pa.Array) -> np.ndarray:
+    """A 64-bit hash of every cell (0 of a null), the same on every machine and in every version."""
+    ids = one_chunk(ids)
+    kind = kind_of(ids.type)
+    if kind in ("int", "time"):
+        if kind == "time":
+            ids = ids.cast(pa.timestamp("us")).cast(pa.int64())
+        hashed = mix(ids.cast(pa.int64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False))
+    elif kind == "float":
+        values = ids.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
+        hashed = mix((values + 0.0).view(np.int64))
+    else:
+        hashed = np.zeros(len(ids), np.uint64)
+        if kind != "null":
+            cells = ids.fill_null(b"" if "binary" in str(ids.type) else "")
+            hashed = pd.util.hash_array(np.asarray(cells.to_numpy(zero_copy_only=False), object))
+    return np.where(_mask(ids.is_null()), np.uint64(0), hashed)
+
+
+def mix(numbers: np.ndarray) -> np.ndarray:
+    """splitmix64: spreads 64-bit integers over 64 bits."""
+    z = numbers.astype(np.int64, copy=False).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def row_hashes(table: pa.Table) -> np.ndarray:
+    """One hash a row over all its cells; the order of the columns does not matter."""
+    total = np.zeros(table.num_rows, np.uint64)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        salt = pd.util.hash_array(np.array([name], object))[0]
+        array = one_chunk(column)
+        missing = _mask(array.is_null())
+        total += np.where(missing, np.uint64(0), mix((hashes(array) ^ salt).view(np.int64)))
+    return total
+
+
+def _mask(flags: pa.Array) -> np.ndarray:
+    return flags.fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _numeric_text(raw: pa.Array) -> pa.Array:
+    try:
+        text = pc.utf8_trim_whitespace(raw.cast(pa.string()))
+    except pa.ArrowInvalid:
+        text = pa.array(
+            [cell and cell.decode("utf-8", "backslashreplace") for cell in raw.to_pylist()]
+        )
+    word = pc.is_in(pc.utf8_lower(text), value_set=MISSING_WORDS)
+    return pc.if_else(word, pa.scalar(None, pa.string()), text)
+
+
+def _text_to_int(raw: pa.Array) -> Converted:
+    text = _numeric_text(raw)
+    try:
+        return text.cast(pa.int64()), np.zeros(len(raw), bool)
+    except pa.ArrowInvalid:
+        return _cell_by_cell(text, _parse_int, pa.int64())
+
+
+def _float_to_int(raw: pa.Array) -> Converted:
+    values = raw.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    missing = np.isnan(values)
+    bad = ~missing & ~((np.floor(values) == values) & (np.abs(values) < EXACT))
+    whole = np.where(missing | bad, 0, values).astype(np.int64)
+    return pa.array(whole, mask=missing | bad), bad
+
+
+def _cell_by_cell(cells: pa.Array, parse: Callable[[Any], Any], kind: pa.DataType) -> Converted:
+    """The slow way, taken by blocks that hold a cell which the fast way refuses."""
+    values, bad = [], np.zeros(len(cells), bool)
+    for i, cell in enumerate(cells.to_pylist()):
+        try:
+            values.append(None if cell is None else parse(cell))
+        except (ValueError, OverflowError):
+            values.append(None)
+            bad[i] = True
+    return pa.array(values, kind), bad
+
+
+def _parse_int(cell: str) -> int:
+    if "_" in cell:
+        raise ValueError(cell)
+    try:
+        number = int(cell)
+    except ValueError:
+        real = float(cell)
+        if not math.isfinite(real) or not real.is_integer() or abs(real) >= EXACT:
+            raise
+        number = int(real)
+    if not -(2**63) < number < 2**63:
+        raise ValueError(cell)
+    return number
+
+
+def _parse_day(cell: str) -> int:
+    digits = cell.strip().removesuffix(".0")
+    if len(digits) == 8 and digits.isdigit():
+        digits = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    return day_number(digits[:10] if digits[10:11] in ("T", " ") else digits)

@@ -1,0 +1,106 @@
+# No `from __future__ import annotations` here: TFX's @component reads the annotations as objects.
+"""DataGate: the step that stops the pipeline when its data is not what the schema promises."""
+
+from collections.abc import Iterator
+
+from ncs4cvr.schemas.data_schema import describe
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+from tfx.types import artifact, standard_artifacts
+from tfx.utils import io_utils
+
+PASSED = "passed_id"  # what a DataBlessing says passed: the id of a statistics artifact
+FILE = "SchemaDiff.pb"  # what both validators call their findings
+LARGEST = 10  # features named in a refusal; the rest is counted
+
+Info = anomalies_pb2.AnomalyInfo
+
+
+class DataRefused(ValueError):
+    """The data does not fit the schema, or moved too far; names features, expected and came."""
+
+
+class DataBlessing(artifact.Artifact):
+    """Says that some statistics passed the gate."""
+
+    TYPE_NAME = "DataBlessing"
+
+
+@component
+def DataGate(  # noqa: N802, a component is called like a class
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    schema: InputArtifact[standard_artifacts.Schema],
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    drift: InputArtifact[standard_artifacts.ExampleAnomalies],
+    skew: InputArtifact[standard_artifacts.ExampleAnomalies],
+    blessing: OutputArtifact[DataBlessing],
+    code_version: Parameter[str],
+):
+    """Raises DataRefused where a validator found an anomaly; else blesses the statistics.
+
+    Args:
+      statistics: what the validators looked at.
+      schema: what was expected.
+      anomalies: of ExampleValidator, against the schema.
+      drift: of DistributionValidator, against the previous run.
+      skew: of DistributionValidator, between splits of this run.
+      blessing: says which statistics passed; components that need good data wait for it.
+      code_version: of this gate, for TFX's cache.
+    """
+    expected = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
+    complaints = [
+        *_all_complaints(anomalies.uri, "Split-", "in {}", expected),
+        *_all_complaints(drift.uri, "SplitPair-", "against the run before, {}", expected),
+        *_all_complaints(skew.uri, "SplitPair-", "between splits, {}", expected),
+    ]
+    if complaints:
+        raise DataRefused(refusal(complaints))
+    blessing.set_int_custom_property(PASSED, statistics.id)
+    io_utils.write_string_file(f"{blessing.uri}/BLESSED", "")
+
+
+def refusal(complaints: list[str]) -> str:
+    """The message of a refusal."""
+    shown = "\n".join(f"  {line}" for line in complaints[:LARGEST])
+    more = len(complaints) - LARGEST
+    rest = f"\n  and {more} more, see the log file" if more > 0 else ""
+    return (
+        f"the data is not what the schema says:\n{shown}{rest}\n"
+        "Mend the log; or, if the data is right, change the schema (or the recipe's drift_threshold)"
+    )
+
+
+def _all_complaints(uri: str, prefix: str, where: str, schema: schema_pb2.Schema) -> Iterator[str]:
+    for folder in sorted(fileio.listdir(uri) if fileio.exists(uri) else []):
+        if folder.startswith(prefix):
+            with fileio.open(f"{uri}/{folder}/{FILE}", "rb") as stream:
+                found = anomalies_pb2.Anomalies.FromString(stream.read())
+            yield from complaints(found, where.format(folder[len(prefix) :]), schema)
+
+
+def complaints(
+    found: anomalies_pb2.Anomalies, where: str, schema: schema_pb2.Schema
+) -> Iterator[str]:
+    """One line per anomaly: the feature, where, what was expected, what came.
+
+    Comparisons that could not be made are no complaint: a new column has no past, and whether a
+    column is there at all ExampleValidator says.
+    """
+    features = {f.name: f for f in schema.feature}
+    infos = sorted(found.anomaly_info.items())
+    if found.HasField("dataset_anomaly_info"):
+        infos.append(("the data set", found.dataset_anomaly_info))
+    for name, info in infos:
+        name = ".".join(info.path.step) or name
+        came = [
+            reason.description or reason.short_description
+            for reason in info.reason
+            if reason.type != Info.STATS_NOT_AVAILABLE
+        ]
+        if came and info.severity == Info.ERROR:
+            wanted = f"expected {describe(features[name], schema)}; " if name in features else ""
+            yield f"{name} {where}: {wanted}came: {' '.join(came)}"
+    if found.data_missing:
+        yield f"the data set {where}: expected examples; came: none"

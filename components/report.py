@@ -1,0 +1,96 @@
+"""What was counted on the way: merged across workers, checked, and written as counts.json.
+
+A tally sheet is {"counts": {kind of file: {what: how many}}, "first": {kind: [[unit, row, text]]}}.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ncs4cvr.components.records import LogError
+from ncs4cvr.schemas.log import Log
+
+SHOWN = 5  # dead letters that an error message shows
+Sheet = dict[str, Any]
+
+
+def sheet(kind: str, counts: Mapping[str, int], first: Iterable[list[Any]] = ()) -> Sheet:
+    """The tally sheet of one step on files of one kind."""
+    return {"counts": {kind: dict(counts)}, "first": {kind: sorted(first)[:SHOWN]}}
+
+
+def merge(sheets: Iterable[Sheet]) -> Sheet:
+    """Adds up tally sheets, in any order and grouping."""
+    counts: dict[str, Counter[str]] = {}
+    first: dict[str, list[Any]] = {}
+    for one in sheets:
+        for kind, numbers in one["counts"].items():
+            counts.setdefault(kind, Counter()).update(numbers)
+        for kind, rows in one["first"].items():
+            first[kind] = sorted(first.get(kind, []) + [list(row) for row in rows])[:SHOWN]
+    return {"counts": {kind: dict(c) for kind, c in counts.items()}, "first": first}
+
+
+def check_totals(totals: Sheet, log: Log) -> None:
+    """Raises LogError if the log as a whole is unfit: broken rows, a split without rows or hits."""
+    for kind, counts in totals["counts"].items():
+        bad, rows = counts.get("bad", 0), counts.get("rows", 0)
+        if bad > log.max_bad_share * rows:
+            reasons = "\n".join(f"  {text}" for _, _, text in totals["first"].get(kind, []))
+            raise LogError(
+                f"{kind}: {bad:,} of {rows:,} rows are broken, more than max_bad_share "
+                f"{log.max_bad_share:.2%} allows. The first:\n{reasons}\n"
+                "Mend the files, correct the log's columns, or raise Log.max_bad_share."
+            )
+    events = totals["counts"].get("events", {})
+    for split in log.splits:
+        days = f"{split.first} to {split.last}"
+        if not events.get(f"split:{split.name}"):
+            raise LogError(
+                f"split {split.name!r} ({days}) has no rows; choose days that the log covers "
+                "(and check time_unit and utc_offset_hours)"
+            )
+        for label in log.labels:
+            if not events.get(f"positive:{split.name}:{label.name}"):
+                raise LogError(
+                    f"split {split.name!r} ({days}) has no positive of label {label.name!r} "
+                    f"(column {log.column(label.column)!r}); choose longer splits or drop the label"
+                )
+
+
+def report(totals: Sheet, log: Log) -> dict[str, Any]:
+    """The contents of counts.json. Raises RuntimeError if a row went astray.
+
+    events: rows = examples + duplicates + dead + history_only; an orphan is a conversion without
+    the label it is given (kept ones are examples, dropped ones dead).
+    """
+    result: dict[str, Any] = {}
+    for kind, counts in totals["counts"].items():
+        told: dict[str, Any] = {"rows": counts.get("rows", 0)}
+        told["dead"] = _starting(counts, "dead:")
+        if kind in ("users", "videos"):
+            told["duplicate_keys"] = counts.get("duplicates", 0)
+            written = counts.get("kept", 0)
+        else:
+            told["duplicates"] = counts.get("duplicates", 0)
+        if kind == "history":
+            written = told["kept"] = counts.get("kept", 0)
+        if kind == "events":
+            told["history_only"] = counts.get("history_only", 0)
+            told["orphans"] = _starting(counts, "orphan:")
+            told["examples"] = {s.name: counts.get(f"example:{s.name}", 0) for s in log.splits}
+            written = sum(told["examples"].values()) + told["history_only"]
+        accounted = written + counts.get("duplicates", 0) + sum(told["dead"].values())
+        if accounted != told["rows"]:
+            raise RuntimeError(
+                f"{kind}: {told['rows']:,} rows were read but {accounted:,} are accounted for: "
+                f"{told}; this is a defect of ncs4cvr, please report it"
+            )
+        result[kind] = told
+    return result
+
+
+def _starting(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {k[len(prefix) :]: n for k, n in sorted(counts.items()) if k.startswith(prefix)}

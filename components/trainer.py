@@ -1,0 +1,103 @@
+"""Trainer: TFX's own, with the tasks' tickets and raw examples as further inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from ncs4cvr.components.artifacts import TaskTickets
+from tfx import types
+from tfx.components.trainer.executor import GenericExecutor
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter
+
+RUN_FN = "ncs4cvr.models.trainer.run_fn"
+
+
+class Executor(GenericExecutor):
+    """Adds the folders of tickets, raw examples and checkpoint to run_fn's custom_config."""
+
+    def _GetFnArgs(self, input_dict, output_dict, exec_properties):  # noqa: N802, TFX's name
+        fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
+        config: dict[str, Any] = dict(fn_args.custom_config)
+        if input_dict.get("tickets"):
+            config["tickets"] = artifact_utils.get_single_uri(input_dict["tickets"])
+        raw = artifact_utils.get_split_uri(input_dict["raw_examples"], config["valid_split"])
+        config["raw_examples"] = os.path.join(raw, "*")
+        # The same inputs and recipe give the same folder, so a stopped training is found again.
+        uris = {key: [a.uri for a in artifacts] for key, artifacts in input_dict.items()}
+        what = json.dumps([uris, exec_properties], sort_keys=True, default=str)
+        key = hashlib.sha256(what.encode()).hexdigest()[:16]
+        config["checkpoint"] = os.path.join(config["checkpoints"], key)
+        fn_args.custom_config = config
+        return fn_args
+
+
+class TrainerSpec(types.ComponentSpec):
+    """TFX's TrainerSpec with two more inputs."""
+
+    PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS
+    INPUTS = {
+        **standard_component_specs.TrainerSpec.INPUTS,
+        "tickets": ChannelParameter(type=TaskTickets, optional=True),
+        "raw_examples": ChannelParameter(type=standard_artifacts.Examples),
+    }
+    OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
+    TYPE_ANNOTATION = standard_component_specs.TrainerSpec.TYPE_ANNOTATION
+
+
+class Trainer(base_component.BaseComponent):
+    """Joint training under the tickets.
+
+    Args:
+      examples: transformed examples.
+      raw_examples: the same before Transform, for recorded requests.
+      transform_graph, schema: as for TFX's Trainer.
+      tickets: TaskTickets, for sharings that have them.
+      recipe: the recipe as JSON.
+      code_version: of the model code; TFX's cache knows the run_fn only by its name.
+      checkpoints: folder for the checkpoints of unfinished trainings.
+      train_split, valid_split: names of the splits.
+    """
+
+    SPEC_CLASS = TrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        raw_examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        schema: types.BaseChannel,
+        *,
+        recipe: str,
+        code_version: str,
+        checkpoints: str,
+        tickets: types.BaseChannel | None = None,
+        train_split: str = "train",
+        valid_split: str = "validate",
+    ):
+        config = {
+            "recipe": recipe,
+            "code_version": code_version,
+            "checkpoints": checkpoints,
+            "valid_split": valid_split,
+        }
+        spec = TrainerSpec(
+            examples=examples,
+            raw_examples=raw_examples,
+            transform_graph=transform_graph,
+            schema=schema,
+            tickets=tickets,
+            train_args=trainer_pb2.TrainArgs(splits=[train_split]),
+            eval_args=trainer_pb2.EvalArgs(splits=[valid_split]),
+            run_fn=RUN_FN,
+            custom_config=json.dumps(config, sort_keys=True),
+            model=types.Channel(type=standard_artifacts.Model),
+            model_run=types.Channel(type=standard_artifacts.ModelRun),
+        )
+        super().__init__(spec=spec)

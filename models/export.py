@@ -1,0 +1,176 @@
+"""A trained ranker -> a SavedModel that answers raw features and needs no code of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.schemas.log import MISSING
+from ncs4cvr.schemas.recipe import Recipe
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+WARMUP_REQUESTS = 8
+DTYPES = {"int": tf.int64, "float": tf.float32, "string": tf.string}
+
+
+class ServingModule(tf.Module):
+    """The forward pass with every ticket folded into its own kernels: W_t = W * M_t.
+
+    Only these variables are saved: embeddings, folded kernels, biases, heads. No mask, no optimizer.
+
+    Args:
+      model: a trained ranker.
+      transform_graph: turns raw columns into the ranker's features.
+    """
+
+    def __init__(self, model: Ranker, transform_graph: tft.TFTransformOutput):
+        super().__init__(name="ncs4cvr")
+        self.recipe = model.recipe
+        self._spec = raw_spec(self.recipe, transform_graph)
+        self.transform = transform_graph.transform_features_layer()
+        # The trunks' Keras layers stay out of the SavedModel; their variables go in.
+        self._trunks = _Untracked([_frozen_trunk(trunk) for trunk in model.trunks])
+        self.parameters = [v for trunk in model.trunks for v in trunk.trainable_variables]
+        self.towers = _folded(model)
+        self.heads = [
+            [tf.Variable(w, trainable=False) for w in head.get_weights()] for head in model.heads
+        ]
+
+    def score(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Raw columns (as `raw_spec` types them) -> {output: [batch]}, products included."""
+        inputs = self.transform(dict(raw))
+        xs = [trunk(inputs) for trunk in self._trunks.items]
+        if len(xs) == 1:
+            xs *= len(self.towers)  # a trunk for all
+        out: dict[str, tf.Tensor] = {}
+        hidden = [_tower(x, tower) for x, tower in zip(xs, self.towers, strict=True)]
+        if len(hidden) == 1:  # a tower for all: hard sharing
+            hidden *= len(self.heads)
+        for h, (kernel, bias), task in zip(hidden, self.heads, self.recipe.tasks, strict=True):
+            out[task.name] = tf.sigmoid(tf.squeeze(tf.matmul(h, kernel) + bias, -1))
+        for product in self.recipe.products:
+            out[product.name] = tf.reduce_prod(tf.stack([out[f] for f in product.factors]), axis=0)
+        return out
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """serving_default: serialized tf.Examples; predict: one dense tensor per raw column."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+        def serving_default(examples):
+            return self.score(tf.io.parse_example(examples, self._spec))
+
+        @tf.function
+        def predict(**columns):
+            return self.score({c: _as_parsed(self._spec[c], x) for c, x in columns.items()})
+
+        return {
+            "serving_default": serving_default.get_concrete_function(),
+            "predict": predict.get_concrete_function(**dense_inputs(self.recipe)),
+        }
+
+
+def export(
+    model: Ranker,
+    transform_graph: tft.TFTransformOutput,
+    folder: str,
+    raw_examples: Sequence[bytes],
+) -> None:
+    """Writes the SavedModel, with warm-up requests from real raw examples in assets.extra.
+
+    Raises:
+      RuntimeError: the saved model, loaded anew, does not answer as the trainer does (1e-5).
+    """
+    module = ServingModule(model, transform_graph)
+    tf.saved_model.save(module, folder, signatures=module.signatures())
+    write_warmup(folder, raw_examples[:WARMUP_REQUESTS])
+    rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
+    trained = model(transform_graph.transform_features_layer()(rows), training=False)
+    served = tf.saved_model.load(folder).signatures["serving_default"](tf.constant(raw_examples))
+    for name, expected in trained.items():
+        worst = float(tf.reduce_max(tf.abs(served[name] - expected)))
+        if not worst <= 1e-5:
+            raise RuntimeError(
+                f"the export in {folder} differs from the trained model by {worst:.2g} in {name}"
+            )
+
+
+def raw_spec(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict:
+    """How raw examples are parsed: the columns that features need, no labels."""
+    spec = transform_graph.raw_feature_spec()
+    return {f.column: spec[f.column] for f in recipe.features}
+
+
+def dense_inputs(recipe: Recipe) -> dict[str, tf.TensorSpec]:
+    """The inputs of `predict`: [batch] or, for sequences, [batch, n]; see MISSING for gaps."""
+    inputs = {}
+    for f in recipe.features:
+        clock = f.kind in ("hour", "weekday")
+        shape = [None, None] if f.kind == "sequence" else [None]
+        inputs[f.column] = tf.TensorSpec(shape, DTYPES["int" if clock else f.dtype], f.column)
+    return inputs
+
+
+def write_warmup(folder: str, raw_examples: Sequence[bytes]) -> None:
+    """Requests that TF Serving replays before a version takes traffic."""
+    request = predict_pb2.PredictRequest(
+        model_spec=model_pb2.ModelSpec(name="ncs4cvr", signature_name="serving_default")
+    )
+    request.inputs["examples"].CopyFrom(tf.make_tensor_proto(list(raw_examples)))
+    entry = prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
+    path = f"{folder}/assets.extra/tf_serving_warmup_requests"
+    tf.io.gfile.makedirs(f"{folder}/assets.extra")
+    with tf.io.TFRecordWriter(path) as out:
+        out.write(entry.SerializeToString())
+
+
+class _Untracked:
+    """Holds Keras layers where tf.Module does not look for things to save."""
+
+    def __init__(self, items):
+        self.items = items
+
+
+def _frozen_trunk(trunk):
+    return lambda inputs: trunk(inputs, training=False)
+
+
+def _folded(model: Ranker) -> list[list[tuple[tf.Variable, tf.Variable]]]:
+    """(kernel, bias) per layer and task; one tower only where tasks share without tickets."""
+    towers = []
+    for task in range(len(model.heads)):
+        mlp = model.sharing.mlp_of(task)
+        masks = [mask.numpy() for _, mask in model.sharing.connections(task)]
+        kernels = [k.numpy() for k in mlp.kernels]
+        if masks:
+            kernels = [k * m for k, m in zip(kernels, masks, strict=True)]
+        layers = zip(kernels, mlp.biases, strict=True)
+        towers.append([(tf.Variable(k), tf.Variable(b)) for k, b in layers])
+        if not masks:
+            break
+    return towers
+
+
+def _tower(x: tf.Tensor, layers: Sequence[tuple[tf.Variable, tf.Variable]]) -> tf.Tensor:
+    for kernel, bias in layers:
+        x = tf.nn.relu(tf.matmul(x, kernel) + bias)
+    return x
+
+
+def _as_parsed(spec, x: tf.Tensor):
+    """A dense column as parse_example would give it: missing entries left out where sparse."""
+    if isinstance(spec, tf.io.FixedLenFeature):
+        return tf.reshape(x, [-1, *spec.shape])
+    x = tf.reshape(x, [tf.shape(x)[0], -1])
+    if x.dtype == tf.string:
+        present = x != MISSING["string"]
+    elif x.dtype == tf.int64:
+        present = x != np.int64(MISSING["int"])
+    else:
+        present = ~tf.math.is_nan(x)
+    where = tf.where(present)
+    return tf.SparseTensor(where, tf.gather_nd(x, where), tf.shape(x, tf.int64))

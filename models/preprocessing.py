@@ -1,0 +1,157 @@
+"""TFX Transform calls this: raw columns -> ids and scaled numbers, driven by the feature rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.recipe import Recipe
+
+HOUR_MS = 3_600_000
+
+
+def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]):
+    """Features by their names as int64 ids (0 = missing or padding) or floats, labels unchanged.
+
+    Ids of a vocabulary: 0 missing, 1..V the values seen at least `min_count` times in training, most
+    frequent first, then `hash_buckets` for all others.
+    """
+    recipe = Recipe.from_json(custom_config["recipe"])
+    features = sorted(recipe.features, key=lambda f: f.name != f.vocabulary)
+    outputs: dict[str, tf.Tensor] = {}
+    tables: dict[str, Any] = {}
+    for f in features:
+        outputs[f.name] = _KINDS[f.kind](f, inputs[f.column], tables, recipe)
+    for label in recipe.log.labels:
+        if label.name in inputs:
+            outputs[label.name] = _dense(inputs[label.name], 1)[:, 0]
+    return outputs
+
+
+def vocabulary_sizes(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str, int]:
+    """Ids per vocabulary, 0 for missing and the hash buckets included."""
+    sizes = {}
+    for f in recipe.features:
+        if f.kind == "number" and f.bins:
+            sizes[f.vocabulary] = f.bins + 1
+        elif f.kind == "index" or _is_index_sequence(f):
+            sizes[f.vocabulary] = f.bins + 2
+        elif f.kind in _CLOCKS:
+            sizes[f.vocabulary] = _CLOCKS[f.kind] + 1
+        elif f.kind != "number" and f.name == f.vocabulary:
+            known = transform_graph.vocabulary_size_by_name(_file(f))
+            sizes[f.vocabulary] = 1 + known + f.hash_buckets
+    return sizes
+
+
+def _category(f: Feature, x, tables, recipe) -> tf.Tensor:
+    return _dense(_ids(f, _words(f, _sparse(x)), tables), 1)[:, 0]
+
+
+def _index(f: Feature, x, tables, recipe) -> tf.Tensor:
+    return _dense(_clipped(f, _sparse(x)), 1)[:, 0]
+
+
+def _sequence(f: Feature, x, tables, recipe) -> tf.Tensor:
+    if _is_index_sequence(f):
+        return _dense(_clipped(f, _sparse(x)), f.length)
+    return _dense(_ids(f, _words(f, _sparse(x)), tables), f.length)
+
+
+def _tags(f: Feature, x, tables, recipe) -> tf.Tensor:
+    text = _dense(_sparse(x), 1, "")[:, 0]
+    words = tf.strings.split(text, f.separator)
+    words = tf.ragged.boolean_mask(words, tf.strings.length(words) > 0)
+    return _dense(_ids(f, words.to_sparse(), tables), f.length)
+
+
+def _number(f: Feature, x, tables, recipe) -> tf.Tensor:
+    x = _sparse(x)
+    x = _with_values(x, tf.cast(x.values, tf.float32))
+    if f.bins:
+        bucket = tft.bucketize(x, f.bins, name=f.name)
+        return _dense(_with_values(bucket, bucket.values + 1), 1)[:, 0]
+    return _dense(tft.scale_to_z_score(x, name=f.name), 1)[:, 0]
+
+
+def _hour(f: Feature, x, tables, recipe) -> tf.Tensor:
+    return _clock(x, recipe, lambda hours: hours % 24)
+
+
+def _weekday(f: Feature, x, tables, recipe) -> tf.Tensor:
+    return _clock(x, recipe, lambda hours: (hours // 24 + 3) % 7)  # 1970-01-01: Thursday
+
+
+def _clock(x, recipe: Recipe, part) -> tf.Tensor:
+    x = _sparse(x)
+    shift = int(recipe.log.utc_offset_hours * HOUR_MS)
+    return _dense(_with_values(x, part((x.values + shift) // HOUR_MS) + 1), 1)[:, 0]
+
+
+_KINDS = {
+    "category": _category,
+    "index": _index,
+    "tags": _tags,
+    "sequence": _sequence,
+    "number": _number,
+    "hour": _hour,
+    "weekday": _weekday,
+}
+_CLOCKS = {"hour": 24, "weekday": 7}
+
+
+def _is_index_sequence(f: Feature) -> bool:
+    return f.kind == "sequence" and f.bins > 0
+
+
+def _clipped(f: Feature, x: tf.SparseTensor) -> tf.SparseTensor:
+    """1 + value where the value lies in [0, bins), bins + 1 for all others."""
+    inside = (x.values >= 0) & (x.values < f.bins)
+    return _with_values(x, tf.where(inside, x.values + 1, f.bins + 1))
+
+
+def _file(f: Feature) -> str:
+    return f"vocabulary_{f.vocabulary}"
+
+
+def _ids(f: Feature, words: tf.SparseTensor, tables: dict[str, Any]) -> tf.SparseTensor:
+    """Looks words up, counting them first where `f` is the vocabulary's own feature."""
+    if f.name == f.vocabulary:
+        tables[f.vocabulary] = tft.vocabulary(
+            words, frequency_threshold=f.min_count, vocab_filename=_file(f)
+        )
+    ids = tft.apply_vocabulary(words, tables[f.vocabulary], num_oov_buckets=f.hash_buckets)
+    return _with_values(ids, ids.values + 1)
+
+
+def _words(f: Feature, x: tf.SparseTensor) -> tf.SparseTensor:
+    """Ids as words, the empty word dropped: it means missing."""
+    if f.dtype == "int":
+        return _with_values(x, tf.strings.as_string(x.values))
+    return tf.sparse.retain(x, tf.strings.length(x.values) > 0)
+
+
+def _sparse(x) -> tf.SparseTensor:
+    """Every entry of a dense column counts as present, 0 included."""
+    if isinstance(x, tf.SparseTensor):
+        return x
+    x = tf.reshape(x, [tf.shape(x)[0], -1])
+    shape = tf.shape(x, tf.int64)
+    return tf.SparseTensor(tf.where(tf.fill(shape, True)), tf.reshape(x, [-1]), shape)
+
+
+def _with_values(x: tf.SparseTensor, values: tf.Tensor) -> tf.SparseTensor:
+    return tf.SparseTensor(x.indices, values, x.dense_shape)
+
+
+def _dense(x, length: int, default=0) -> tf.Tensor:
+    """[batch, length], cut or padded."""
+    if isinstance(x, tf.SparseTensor):
+        batch = x.dense_shape[0]
+        kept = tf.sparse.slice(x, [0, 0], tf.stack([batch, length]))
+        kept = tf.SparseTensor(kept.indices, kept.values, tf.stack([batch, length]))
+        x = tf.sparse.to_dense(kept, default_value=tf.cast(default, x.dtype) if default != "" else "")
+    return tf.ensure_shape(tf.reshape(x, [-1, length]), [None, length])

@@ -1,0 +1,159 @@
+"""The tickets of all tasks on disk: packed masks, the common start, and how they were found."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ncs4cvr.models import sparsity
+from ncs4cvr.models.search import Round
+from ncs4cvr.models.sparsity import Ticket
+
+ARRAYS, FACTS = "tickets.npz", "tickets.json"
+
+
+@dataclass(frozen=True)
+class Tickets:
+    """What a search found.
+
+    Attributes:
+      tickets: task -> one boolean mask per layer.
+      start: the weights theta_w that every round was rewound to, in the ranker's order.
+      facts: the JSON beside them: metric of every round, chosen rounds, sparsity, overlap, origin.
+    """
+
+    tickets: Mapping[str, Ticket]
+    start: Sequence[np.ndarray]
+    facts: Mapping[str, Any]
+
+    def save(self, folder: str) -> None:
+        """Writes `tickets.npz` (bits, not bytes) and `tickets.json`."""
+        at = pathlib.Path(folder)
+        at.mkdir(parents=True, exist_ok=True)
+        arrays = {f"start_{i:03d}": value for i, value in enumerate(self.start)}
+        for task, ticket in self.tickets.items():
+            for layer, mask in enumerate(ticket):
+                arrays[f"mask_{task}_{layer}"] = np.packbits(mask)
+        np.savez_compressed(at / ARRAYS, **arrays)
+        (at / FACTS).write_text(json.dumps(self.facts, indent=1))
+
+    @staticmethod
+    def load(folder: str) -> Tickets:
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: the folder holds no tickets, or broken ones.
+        """
+        at = pathlib.Path(folder)
+        if not (at / FACTS).is_file() or not (at / ARRAYS).is_file():
+            raise ValueError(
+                f"{folder} holds no tickets ({FACTS} and {ARRAYS}); name the folder of a "
+                "TicketSearch output"
+            )
+        try:
+            facts = json.loads((at / FACTS).read_text())
+            with np.load(at / ARRAYS, allow_pickle=False) as arrays:
+                tickets = {
+                    task: [
+                        np.unpackbits(arrays[f"mask_{task}_{layer}"], count=int(np.prod(shape)))
+                        .reshape(shape)
+                        .astype(bool)
+                        for layer, shape in enumerate(facts["shapes"])
+                    ]
+                    for task in facts["tasks"]
+                }
+                start = [arrays[name] for name in sorted(arrays.files) if name[:6] == "start_"]
+        except Exception as error:
+            raise ValueError(f"the tickets in {folder} are broken: {error}; search again") from error
+        return Tickets(tickets, start, facts)
+
+
+def describe(
+    tasks: Sequence[str],
+    rounds: Sequence[Round],
+    chosen: Sequence[int],
+    made_from: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The facts of a search: every round's metric and density, what was chosen, overlap."""
+    final = [rounds[k].tickets[t] for t, k in enumerate(chosen)]
+    return {
+        "tasks": list(tasks),
+        "shapes": [list(mask.shape) for mask in final[0]],
+        "rounds": [
+            {
+                "metrics": dict(r.metrics),
+                "kept": {n: sparsity.density(t) for n, t in zip(tasks, r.tickets, strict=True)},
+            }
+            for r in rounds
+        ],
+        "chosen": dict(zip(tasks, chosen, strict=True)),
+        "kept": {
+            name: {
+                "total": sparsity.density(ticket),
+                "layers": [float(mask.mean()) for mask in ticket],
+            }
+            for name, ticket in zip(tasks, final, strict=True)
+        },
+        "overlap": sparsity.overlap(final),
+        "overlap_layers": [sparsity.overlap([[m] for m in masks]) for masks in zip(*final)],
+        "made_from": dict(made_from),
+    }
+
+
+def show(folder: str, png: str | None = None) -> str:
+    """The tickets as text; draws them too if a PNG file is named."""
+    facts = Tickets.load(folder).facts
+    tasks = facts["tasks"]
+    lines = [f"tickets in {folder}", "", "round  " + "  ".join(f"{t:>16}" for t in tasks)]
+    for k, r in enumerate(facts["rounds"]):
+        cells = []
+        for t in tasks:
+            metric = next(v for m, v in r["metrics"].items() if m.rsplit("_", 1)[0] == t)
+            mark = "*" if facts["chosen"][t] == k else " "
+            cells.append(f"{r['kept'][t]:>7.1%} {metric:.4f}{mark}")
+        lines.append(f"{k:>5}  " + "  ".join(f"{c:>16}" for c in cells))
+    lines += ["       (share kept, validation metric; * chosen)", "", "layer   shape         "]
+    lines[-1] += "  ".join(f"{t:>8}" for t in tasks) + "   overlap"
+    for i, shape in enumerate(facts["shapes"]):
+        kept = "  ".join(f"{facts['kept'][t]['layers'][i]:>8.1%}" for t in tasks)
+        name = "x".join(map(str, shape))
+        lines.append(f"{i:>5}   {name:<14}{kept}   {facts['overlap_layers'][i]:.3f}")
+    total = "  ".join(f"{facts['kept'][t]['total']:>8.1%}" for t in tasks)
+    lines.append(f"  all   {'':<14}{total}   {facts['overlap']:.3f}")
+    if png:
+        _draw(facts, png)
+        lines += ["", f"drawn in {png}"]
+    return "\n".join(lines)
+
+
+def _draw(facts: Mapping[str, Any], png: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    tasks, rounds = facts["tasks"], facts["rounds"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for task in tasks:
+        metric = next(m for m in rounds[0]["metrics"] if m.rsplit("_", 1)[0] == task)
+        removed = [100 * (1 - r["kept"][task]) for r in rounds]
+        value = [r["metrics"][metric] for r in rounds]
+        (line,) = left.plot(removed, value, marker="o", label=metric)
+        k = facts["chosen"][task]
+        left.plot(removed[k], value[k], "*", markersize=16, color=line.get_color())
+    left.set(xlabel="connections removed, %", ylabel="validation", title="Rounds (star: chosen)")
+    left.legend()
+    width = 0.8 / (len(tasks) + 1)
+    for i, (name, values) in enumerate(
+        [*((t, facts["kept"][t]["layers"]) for t in tasks), ("overlap", facts["overlap_layers"])]
+    ):
+        right.bar([x + i * width for x in range(len(values))], values, width, label=name)
+    right.set(title="Kept share and overlap by layer", xlabel="layer", ylim=(0, 1))
+    right.set_xticks(range(len(facts["shapes"])))
+    right.legend()
+    figure.savefig(png, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,81 @@
+"""TFX Trainer calls this: joint training under the tickets, then export."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from ncs4cvr.models import lottery, training
+from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.export import export
+from ncs4cvr.models.preprocessing import vocabulary_sizes
+from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.schemas.recipe import Recipe
+
+log = logging.getLogger("ncs4cvr")
+RECORDED_EXAMPLES = 256
+
+
+def run_fn(fn_args: Any) -> None:
+    """Trains the recipe's model and writes the SavedModel to `fn_args.serving_model_dir`.
+
+    fn_args.custom_config:
+      recipe: the recipe as JSON.
+      tickets: folder of the TaskTickets artifact; absent for sharings without tickets.
+      checkpoint: folder where a stopped training of the same inputs goes on.
+      raw_examples: pattern of raw examples of the validation split, recorded as warm-up requests.
+    """
+    config = fn_args.custom_config
+    recipe = Recipe.from_json(config["recipe"])
+    transform_graph = tft.TFTransformOutput(fn_args.transform_output)
+    train = Batches(fn_args.train_files, transform_graph)
+    valid = Batches(fn_args.eval_files, transform_graph)
+    sizes = vocabulary_sizes(recipe, transform_graph)
+    model = lottery.build(recipe, sizes, next(iter(valid.in_order(recipe.batch_size))))
+    if config.get("tickets"):
+        lottery.apply_tickets(model, Tickets.load(config["tickets"]))
+    board = tf.summary.create_file_writer(fn_args.model_run_dir)
+
+    def after_epoch(epoch: int, loss: float, metrics: Mapping[str, float]) -> None:
+        with board.as_default(step=epoch + 1):
+            tf.summary.scalar("loss", loss)
+            for name, value in metrics.items():
+                tf.summary.scalar(f"validation/{name}", value)
+        board.flush()
+
+    began = time.monotonic()
+    history = training.fit(
+        model,
+        train,
+        valid,
+        rows=train.count(),
+        checkpoint=config["checkpoint"],
+        after_epoch=after_epoch,
+    )
+    facts = {
+        "best_epoch": history.best + 1,
+        "epochs": history.epochs,
+        "seconds": time.monotonic() - began,
+        "parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
+    }
+    tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w").write(json.dumps(facts))
+    raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
+    recorded = [record.numpy() for record in raw.take(RECORDED_EXAMPLES)]
+    export(model, transform_graph, fn_args.serving_model_dir, recorded)
+    tf.io.gfile.rmtree(config["checkpoint"])
+
+
+def search_fn(recipe_json: str, train_files: str, valid_files: str, graph: str, out: str) -> None:
+    """TicketSearch calls this: finds one ticket per task and saves them to `out`."""
+    recipe = Recipe.from_json(recipe_json)
+    transform_graph = tft.TFTransformOutput(graph)
+    train, valid = Batches(train_files, transform_graph), Batches(valid_files, transform_graph)
+    sizes = vocabulary_sizes(recipe, transform_graph)
+    made_from = {"recipe": recipe.name, "seed": recipe.seed, "vocabularies": sizes}
+    rows = train.count()
+    lottery.find_tickets(recipe, sizes, train, valid, rows, made_from).save(out)

@@ -1,0 +1,230 @@
+"""The wiring: which component feeds which. Says nothing about where it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.components import (
+    DistributionValidator,
+    Evaluator,
+    ExampleValidator,
+    Pusher,
+    SchemaGen,
+    StatisticsGen,
+    Transform,
+)
+from tfx.components.evaluator import constants as evaluator_constants
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, transform_pb2
+from tfx.types import Channel, standard_artifacts
+
+from ncs4cvr.components.artifacts import TaskTickets
+from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
+from ncs4cvr.components.example_gen import VideoLogExampleGen
+from ncs4cvr.components.latest_passed import LatestPassed
+from ncs4cvr.components.readers import fingerprint
+from ncs4cvr.components.ticket_search import TicketSearch
+from ncs4cvr.components.trainer import Trainer
+from ncs4cvr.pipeline.code_version import code_version
+from ncs4cvr.pipeline.evaluation import eval_config
+from ncs4cvr.pipeline.validation import drift_config, skew_config, skew_pairs
+from ncs4cvr.schemas.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a pipeline keeps what: paths or URIs.
+
+    schema: a copy of the curated schema under a name that changes with its text ("" infers one).
+    tickets: a folder of tickets to use instead of a search, and what its files hold, in short.
+    """
+
+    artifacts: str
+    serving: str
+    checkpoints: str
+    schema: str = ""
+    tickets: str = ""
+    tickets_digest: str = ""
+
+
+def create_pipeline(
+    recipe: Recipe,
+    places: Places,
+    metadata: metadata_store_pb2.ConnectionConfig | None = None,
+    example_gen: BaseNode | None = None,
+    beam_args: Sequence[str] = (),
+) -> Pipeline:
+    """From raw logs to a pushed model.
+
+    Args:
+      recipe: what to run, its files found.
+      places: where to keep what.
+      metadata: where TFX remembers what ran; a runner of its own may know.
+      example_gen: stands in for VideoLogExampleGen: a component whose `examples` have the recipe's
+        columns and splits.
+      beam_args: for the components that run on Beam.
+
+    Raises:
+      LogError: a file of the recipe's log is missing.
+    """
+    train, validate, test = (split.name for split in recipe.log.splits)
+    if example_gen is None:
+        example_gen = VideoLogExampleGen(
+            recipe.log,
+            recipe.features,
+            code_version=code_version("ncs4cvr.components.example_gen"),
+            log_fingerprint=fingerprint(recipe.log),
+        )
+    examples = example_gen.outputs["examples"]
+
+    statistics_gen = StatisticsGen(examples)
+    statistics = statistics_gen.outputs["statistics"]
+    schema_gen = (
+        ImportSchemaGen(places.schema)
+        if places.schema
+        else SchemaGen(statistics, infer_feature_shape=False)
+    )
+    schema = schema_gen.outputs["schema"]
+    example_validator = ExampleValidator(statistics, schema)
+    last_statistics = Resolver(
+        LatestPassed,
+        {"id_key": PASSED, "else_itself": True},
+        candidate=statistics,
+        earlier=Channel(type=standard_artifacts.ExampleStatistics),
+        blessing=Channel(type=DataBlessing),
+    ).with_id("LastStatistics")
+    drift = DistributionValidator(
+        statistics, last_statistics.outputs["earlier"], drift_config(recipe)
+    ).with_id("DriftValidator")
+    skew = DistributionValidator(
+        statistics, statistics, skew_config(recipe), include_split_pairs=skew_pairs(recipe)
+    ).with_id("SkewValidator")
+    data_gate = DataGate(
+        statistics=statistics,
+        schema=schema,
+        anomalies=example_validator.outputs["anomalies"],
+        drift=drift.outputs["anomalies"],
+        skew=skew.outputs["anomalies"],
+        code_version=code_version("ncs4cvr.components.data_gate"),
+    )
+
+    transform = Transform(
+        examples,
+        schema,
+        preprocessing_fn="ncs4cvr.models.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=[train], transform=[train, validate]),
+        disable_statistics=True,
+        custom_config={
+            "recipe": for_transform(recipe).to_json(),
+            "code_version": code_version("ncs4cvr.models.preprocessing"),
+        },
+    )
+    # In order only, not as an input: a new blessing of the same data transforms nothing anew.
+    transform.add_upstream_node(data_gate)
+
+    tickets = _tickets(recipe, places, transform, train, validate)
+    trainer = Trainer(
+        transform.outputs["transformed_examples"],
+        examples,
+        transform.outputs["transform_graph"],
+        schema,
+        recipe=for_training(recipe).to_json(),
+        code_version=code_version("ncs4cvr.models.trainer"),
+        checkpoints=places.checkpoints,
+        tickets=tickets.outputs["tickets"] if tickets else None,
+        train_split=train,
+        valid_split=validate,
+    )
+    model = trainer.outputs["model"]
+    last_blessed = Resolver(
+        LatestPassed,
+        {
+            "id_key": evaluator_constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY,
+            "passed_key": evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+        },
+        candidate=model,
+        earlier=Channel(type=standard_artifacts.Model),
+        blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("LastBlessedModel")
+    evaluator = Evaluator(
+        examples,
+        model,
+        baseline_model=last_blessed.outputs["earlier"],
+        example_splits=[test],
+        eval_config=eval_config(recipe),
+    )
+    pusher = Pusher(
+        model,
+        evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
+        ),
+    )
+    return Pipeline(
+        pipeline_name=recipe.name,
+        pipeline_root=places.artifacts,
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            example_validator,
+            last_statistics,
+            drift,
+            skew,
+            data_gate,
+            transform,
+            *([tickets] if tickets else []),
+            trainer,
+            last_blessed,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(beam_args),
+    )
+
+
+def _tickets(
+    recipe: Recipe, places: Places, transform: Transform, train: str, validate: str
+) -> BaseNode | None:
+    """The search, or an import of what an earlier one found; None where nobody needs tickets."""
+    if recipe.sharing != "ncs4cvr":
+        return None
+    if places.tickets:
+        return Importer(
+            places.tickets,
+            TaskTickets,
+            custom_properties={"digest": places.tickets_digest},
+            output_key="tickets",
+        ).with_id("ImportTickets")
+    return TicketSearch(
+        transform.outputs["transformed_examples"],
+        transform.outputs["transform_graph"],
+        recipe=for_training(recipe).to_json(),
+        code_version=code_version("ncs4cvr.models.trainer"),
+        train_split=train,
+        valid_split=validate,
+    )
+
+
+# What a component is told is part of its cache key, so it is told no more than it needs.
+
+
+def for_training(recipe: Recipe) -> Recipe:
+    """The recipe without what training does not depend on: gates, checks and where the log lies."""
+    log = dataclasses.replace(recipe.log, events="", users="", videos="", history="")
+    return recipe.replace(log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0)
+
+
+def for_transform(recipe: Recipe) -> Recipe:
+    """What preprocessing depends on: features and labels."""
+    log = for_training(recipe).log
+    return Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)

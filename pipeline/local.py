@@ -1,0 +1,166 @@
+"""Runs a pipeline on this machine, one component after the other, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import execution_lib
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types.artifact import Artifact
+
+from ncs4cvr.pipeline.create import Places, create_pipeline
+from ncs4cvr.pipeline.display import Display
+from ncs4cvr.schemas import data_schema
+from ncs4cvr.schemas.recipe import Recipe
+
+# Beam's default runner looks for a program on the internet before it falls back to this one.
+BEAM_ARGS = (
+    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+)
+
+Execution = metadata_store_pb2.Execution
+
+
+class ComponentFailed(Exception):
+    """A component raised; `__cause__` says what."""
+
+    def __init__(self, component: str, message: str):
+        super().__init__(f"{component}: {message}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a component ended and what it gave."""
+
+    seconds: float
+    cached: bool
+    outputs: Mapping[str, Sequence[Artifact]]
+
+
+def run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) -> dict[str, Step]:
+    """Runs the recipe's pipeline under `folder`; components of an earlier run are not repeated.
+
+    Raises:
+      ComponentFailed: a component raised.
+      LogError: a file of the log is missing.
+      BlockingIOError: another run works in the same folder.
+    """
+    with _only_run(folder):
+        connection = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
+        places = Places(
+            artifacts=str(folder / "artifacts"),
+            serving=str(folder / "serving"),
+            checkpoints=str(folder / "checkpoints"),
+            schema=_schema_copy(recipe, folder / "schemas"),
+            tickets=str(tickets or ""),
+            tickets_digest=_digest(*sorted(tickets.iterdir())) if tickets else "",
+        )
+        pipeline = create_pipeline(recipe, places, connection, beam_args=BEAM_ARGS)
+        # What was pushed may have been removed since; the cache would not know.
+        pushed = any((folder / "serving").glob("*/saved_model.pb"))
+        return run_pipeline(pipeline, display, never_cached=() if pushed else ("Pusher",))
+
+
+def run_pipeline(
+    pipeline: Pipeline, display: Display, never_cached: Sequence[str] = ()
+) -> dict[str, Step]:
+    """What tfx's LocalDagRunner does, with a word on every component."""
+    ir = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+    )
+    config = runner_utils.extract_local_deployment_config(ir)
+    where = config.metadata_connection_config
+    connection = getattr(where, where.WhichOneof("connection_config"))
+    steps: dict[str, Step] = {}
+    for each in ir.nodes:
+        node: pipeline_pb2.PipelineNode = each.pipeline_node
+        name = node.node_info.id
+        if name in never_cached:
+            node.execution_options.caching_options.enable_cache = False
+        display.start(name)
+        began = time.monotonic()
+        try:
+            info = launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=ir.pipeline_info,
+                pipeline_runtime_spec=ir.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(config, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(config, name),
+            ).launch()
+            step = _finished(name, info, connection, time.monotonic() - began)
+        except Exception as error:
+            display.end("failed")
+            raise ComponentFailed(name, str(error) or type(error).__name__) from error
+        steps[name] = step
+        display.end("cached" if step.cached else f"{step.seconds:.1f} s")
+    return steps
+
+
+def _finished(
+    name: str, info: object, connection: metadata_store_pb2.ConnectionConfig, seconds: float
+) -> Step:
+    with metadata.Metadata(connection) as handle:
+        number = getattr(info, "execution_id", None)
+        if number is None:
+            raise RuntimeError(f"{name} did not run: an input is missing")
+        (execution,) = handle.store.get_executions_by_id([number])
+        if execution.last_known_state not in (Execution.COMPLETE, Execution.CACHED):
+            state = Execution.State.Name(execution.last_known_state).lower()
+            raise RuntimeError(f"its execution {number} is {state}; the log file says why")
+        outputs = execution_lib.get_output_artifacts(handle, number)
+        return Step(seconds, execution.last_known_state == Execution.CACHED, outputs)
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process (or one that it started) has held so far."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(each).ru_maxrss for each in who) / 1024
+
+
+@contextlib.contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Two runs at once would mix their metadata."""
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _schema_copy(recipe: Recipe, folder: Path) -> str:
+    """The recipe's part of its schema, in a file named after its text: TFX's cache knows no text."""
+    if not recipe.data_schema:
+        return ""
+    schema = data_schema.restricted(data_schema.read(recipe.data_schema), recipe)
+    text = text_format.MessageToString(schema)
+    folder.mkdir(exist_ok=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    copy = folder / f"{Path(recipe.data_schema).stem}-{digest}.pbtxt"
+    new = copy.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(copy)
+    return str(copy)
+
+
+def _digest(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,130 @@
+"""Finds and loads recipes: a built-in one by its name, any other by the path of its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import glob
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from ncs4cvr.schemas.log import Log
+from ncs4cvr.schemas.recipe import Recipe
+
+BUILT_IN = Path(__file__).parent / "recipes"
+SCHEMAS = Path(importlib.util.find_spec("ncs4cvr.schemas").origin).parent  # type: ignore
+
+
+class RecipeError(ValueError):
+    """A recipe (or a key of it) that does not exist or cannot be used; says the cure."""
+
+
+def built_in_names() -> list[str]:
+    """Recipes that come with the package."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.py") if path.stem != "__init__")
+
+
+def find(name: str) -> Path:
+    """The file of a recipe, given a built-in name or a path that ends in .py."""
+    if name in built_in_names():
+        return BUILT_IN / f"{name}.py"
+    path = Path(name)
+    if path.suffix == ".py" and path.is_file():
+        return path.resolve()
+    known = built_in_names()
+    near = difflib.get_close_matches(path.stem, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise RecipeError(
+        f"no recipe {name!r}; {hint}Built in: {', '.join(known)}. "
+        "For one of your own, give the path of its file, which ends in .py"
+    )
+
+
+def load(name: str, settings: tuple[str, ...] = ()) -> Recipe:
+    """The recipe with `key=value` settings applied and its files found.
+
+    Raises:
+      RecipeError: no such recipe, key or schema, or a value that the recipe refuses.
+    """
+    path = find(name)
+    try:
+        recipe = _module(path).with_settings(settings)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    if len(recipe.log.splits) != 3:
+        raise RecipeError(
+            f"{path}: a pipeline needs three splits, to train, to validate and to test, in this "
+            f"order; log.splits has {len(recipe.log.splits)}"
+        )
+    if not recipe.gates:
+        raise RecipeError(
+            f"{path}: no gates, so no model could ever be blessed; add one, such as "
+            f'Gate("{recipe.tasks[0].name}_auc", at_least=0.6)'
+        )
+    schema = recipe.data_schema and find_schema(recipe.data_schema, path.parent)
+    return dataclasses.replace(recipe, log=located(recipe.log, path), data_schema=str(schema))
+
+
+def _module(path: Path) -> Recipe:
+    spec = importlib.util.spec_from_file_location(f"ncs4cvr_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise RecipeError(f"{where}: {type(error).__name__}: {error}") from error
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"{path} must define RECIPE = Recipe(...), came {recipe!r}")
+    return recipe
+
+
+def located(log: Log, recipe_file: Path) -> Log:
+    """The log with paths made absolute: those of the current directory, else beside the recipe.
+
+    "Beside" is the first folder above the recipe's file under which a file matches, so a built-in
+    recipe finds its checkout's data from everywhere.
+    """
+    return dataclasses.replace(
+        log,
+        **{
+            kind: ",".join(_locate(p.strip(), recipe_file) for p in paths.split(",") if p.strip())
+            for kind in ("events", "users", "videos", "history")
+            if (paths := getattr(log, kind))
+        },
+    )
+
+
+def _locate(pattern: str, recipe_file: Path) -> str:
+    if "://" in pattern or Path(pattern).is_absolute():
+        return pattern
+    for folder in (Path.cwd(), *recipe_file.parents):
+        if glob.glob(str(folder / pattern)):
+            return str(folder / pattern)
+    return str(Path.cwd() / pattern)
+
+
+def find_schema(name: str, folder: Path) -> Path:
+    """A curated schema: beside the recipe, in the current directory, or in ncs4cvr.schemas."""
+    folders = (folder, Path.cwd(), SCHEMAS)
+    for path in (f / name for f in folders):
+        if path.is_file():
+            return path.resolve()
+    known = sorted({p.name for p in _schemas(folders)})
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise RecipeError(
+        f"no schema {name!r}; {hint}Looked in {', '.join(map(str, dict.fromkeys(folders)))}; "
+        'data_schema="" infers one'
+    )
+
+
+def _schemas(folders: tuple[Path, ...]) -> Iterator[Path]:
+    for folder in folders:
+        yield from folder.glob("*.pbtxt")

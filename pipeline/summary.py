@@ -1,0 +1,144 @@
+"""What came out of a run: summary.json and the table on the screen."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.types.artifact import Artifact
+from tfx.utils import path_utils
+
+from ncs4cvr.pipeline.local import Step
+from ncs4cvr.schemas.recipe import Recipe
+
+OVERALL = "all"
+
+
+def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> dict[str, Any]:
+    """The contents of summary.json, from what the components left behind."""
+    evaluation = _output(steps, "Evaluator", "evaluation").uri
+    blessing = _output(steps, "Evaluator", "blessing")
+    pushed = _output(steps, "Pusher", "pushed_model")
+    model = Path(path_utils.serving_model_path(_output(steps, "Trainer", "model").uri))
+    metrics, slices = _metrics(evaluation)
+    tickets = _tickets(steps)
+    return {
+        "recipe": recipe.name,
+        "stack": ".".join(importlib.metadata.version("tfx").split(".")[:2]),
+        "blessed": blessing.get_int_custom_property("blessed") == 1,
+        "pushed_to": pushed.get_string_custom_property("pushed_destination") or None,
+        "failures": failures(evaluation),
+        "metrics": metrics,
+        "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
+        "overlap": tickets.get("overlap"),
+        "bytes": {"savedmodel": sum(f.stat().st_size for f in model.rglob("*") if f.is_file())},
+        "seconds": {name: round(step.seconds, 2) for name, step in steps.items()},
+        "cached": [name for name, step in steps.items() if step.cached],
+        "peak_rss_mb": round(peak_rss_mb),
+        "test_rows": _rows(_output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name),
+        "slices": slices,
+    }
+
+
+def _metrics(evaluation: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The candidate's metrics on all rows, and per slice."""
+    slices = {}
+    for found in tfma.load_metrics(evaluation):
+        slices[_slice_name(found.slice_key)] = {
+            each.key.name: each.value.double_value.value
+            for each in found.metric_keys_and_values
+            if each.key.model_name in ("", tfma.CANDIDATE_KEY) and not each.key.is_diff
+        }
+    return slices.pop(OVERALL), slices
+
+
+def _slice_name(key: metrics_for_slice_pb2.SliceKey) -> str:
+    names = [
+        f"{single.column}={getattr(single, single.WhichOneof('kind'))}"
+        for single in key.single_slice_keys
+    ]
+    return ",".join(n.decode() if isinstance(n, bytes) else n for n in names) or OVERALL
+
+
+def failures(evaluation: str) -> list[str]:
+    """One line per gate that did not hold: the metric, its value, the bound."""
+    result = tfma.load_validation_result(evaluation)
+    lines = []
+    for validation in result.metric_validations_per_slice:
+        for failure in validation.failures:
+            name, value = failure.metric_key.name, failure.metric_value.double_value.value
+            threshold = failure.metric_threshold
+            if threshold.HasField("change_threshold"):
+                allowed = -threshold.change_threshold.absolute.value
+                lines.append(
+                    f"{name} is {-value:.4f} below the last blessed model's; "
+                    f"it may be {allowed:g} below"
+                )
+            else:
+                lines.append(f"{name} is {value:.4f}; it must be {_bound(threshold)}")
+    return lines
+
+
+def _bound(threshold: tfma.MetricThreshold) -> str:
+    bounds = threshold.value_threshold
+    words = []
+    if bounds.HasField("lower_bound"):
+        words.append(f"at least {bounds.lower_bound.value:g}")
+    if bounds.HasField("upper_bound"):
+        words.append(f"at most {bounds.upper_bound.value:g}")
+    return " and ".join(words)
+
+
+def _output(steps: Mapping[str, Step], component: str, key: str) -> Artifact:
+    return steps[component].outputs[key][0]
+
+
+def _tickets(steps: Mapping[str, Step]) -> dict[str, Any]:
+    for component in ("TicketSearch", "ImportTickets"):
+        if component in steps:
+            folder = Path(_output(steps, component, "tickets").uri)
+            return json.loads((folder / "tickets.json").read_text(encoding="utf-8"))
+    return {}
+
+
+def _rows(statistics: Artifact, split: str) -> int:
+    proto = stats_artifact_utils.load_statistics(statistics, split).proto()
+    return int(proto.datasets[0].num_examples)
+
+
+def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
+    """The summary for people."""
+    gates = {gate.metric: gate for gate in recipe.gates}
+    lines = ["", f"{'metric':<20}{'value':>8}   bound"]
+    for name, value in summary["metrics"].items():
+        gate = gates.get(name)
+        bounds = [] if gate is None else [
+            *([f">= {gate.at_least:g}"] if gate.at_least is not None else []),
+            *([f"<= {gate.at_most:g}"] if gate.at_most is not None else []),
+            *([f"{gate.worse_by:g} below the last at most"] if gate.worse_by >= 0 else []),
+        ]  # fmt: skip
+        lines.append(f"{name:<20}{value:>8.4f}   {', '.join(bounds)}".rstrip())
+    lines.append(f"{'on test rows':<20}{summary['test_rows']:>8,}")
+    if summary["sparsity"]:
+        removed = ", ".join(f"{task} {share:.1%}" for task, share in summary["sparsity"].items())
+        lines += ["", f"connections removed: {removed}; overlap {summary['overlap']:.2f}"]
+    work = {n: s for n, s in summary["seconds"].items() if n not in summary["cached"] and s >= 0.5}
+    seconds = ", ".join(f"{name} {s:.0f}" for name, s in work.items())
+    lines += [
+        f"model: {summary['bytes']['savedmodel'] / 1e6:.1f} MB",
+        f"seconds: {seconds or 'all cached'}; in all {sum(summary['seconds'].values()):.0f}",
+        f"peak memory: {summary['peak_rss_mb'] / 1024:.1f} GB",
+        "",
+    ]
+    if summary["blessed"]:
+        lines.append(f"blessed, pushed to {summary['pushed_to']}")
+    else:
+        lines.append("not blessed, nothing pushed:")
+        lines += [f"  {failure}" for failure in summary["failures"]]
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""Cells of every kind become numbers, text, times and days, or are named as broken."""
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ncs4cvr.components.columns import (
+    hashes,
+    row_hashes,
+    to_day,
+    to_float,
+    to_int,
+    to_string,
+    to_time_ms,
+    yyyymmdd,
+)
+
+DAY_MS = 86_400_000
+
+
+def check(converted, values, bad=()):
+    column, wrong = converted
+    assert column.to_pylist() == values
+    assert np.flatnonzero(wrong).tolist() == list(bad)
+
+
+def test_whole_numbers_come_from_numbers_and_text():
+    check(to_int(pa.array([1, None, 3], pa.int8())), [1, None, 3])
+    check(to_int(pa.array([2**64 - 1, 5], pa.uint64())), [None, 5], [0])
+    check(to_int(pa.array([1.0, float("nan"), 2.5, float("inf")])), [1, None, None, None], [2, 3])
+    check(to_int(pa.array([True, False])), [1, 0])
+    text = [" 7 ", "12.0", "", "NaN", "x", "1_0", "9223372036854775807", "9223372036854775808"]
+    check(to_int(pa.array(text)), [7, 12, None, None, None, None, 2**63 - 1, None], [4, 5, 7])
+
+
+def test_floats_are_finite_or_missing():
+    check(to_float(pa.array(["1.5", "", "nan", "inf", "x"])), [1.5] + [None] * 4, [3, 4])
+    check(to_float(pa.array([1.5, float("nan"), float("-inf")])), [1.5, None, None], [2])
+
+
+def test_text_keeps_whole_numbers_whole_and_names_what_is_no_utf8():
+    check(to_string(pa.array(["a", "", None])), ["a", None, None])
+    check(to_string(pa.array([1.0, float("nan")])), ["1", None])
+    check(to_string(pa.array([1.5, 2.0])), ["1.5", "2.0"])
+    check(to_string(pa.array([b"ok", b"\xff"])), ["ok", None], [1])
+
+
+@pytest.mark.parametrize(
+    ("raw", "unit", "hours", "ms"),
+    [
+        ([1_650_812_741_436], "ms", 0, 1_650_812_741_436),
+        ([1_650_812_741], "s", 0, 1_650_812_741_000),
+        ([1_650_812_741.5], "s", 0, 1_650_812_741_500),
+        (["1650812741.5"], "s", 0, 1_650_812_741_500),
+        (["1970-01-02 00:00:00"], "ms", 0, DAY_MS),
+        (["1970-01-02T08:00:00"], "ms", 8, DAY_MS),
+        (["1970-01-02T00:00:00Z"], "ms", 8, DAY_MS),
+        ([dt.datetime(1970, 1, 2, 8)], "ms", 8, DAY_MS),
+        ([dt.datetime(1970, 1, 2, tzinfo=dt.timezone.utc)], "ms", 8, DAY_MS),
+    ],
+)
+def test_times_become_milliseconds_of_utc(raw, unit, hours, ms):
+    check(to_time_ms(pa.array(raw), unit, hours), [ms])
+
+
+def test_a_time_that_is_none_is_broken_and_spoils_no_other():
+    raw = pa.array(["5", "soon", None, "1970-01-02"])
+    check(to_time_ms(raw, "ms", 0), [5, None, None, DAY_MS], [1])
+
+
+def test_days_come_from_numbers_iso_dates_and_date_columns():
+    for raw in ([19700102], ["1970-01-02"], ["19700102"], [dt.date(1970, 1, 2)]):
+        check(to_day(pa.array(raw)), [1])
+    check(to_day(pa.array(["1970-01-02", "1970-13-01", None])), [1, None, None], [1])
+    assert yyyymmdd(np.array([0, 18_993])).tolist() == [19700101, 20220101]
+
+
+def test_rows_hash_alike_only_if_all_cells_agree_whatever_the_order_of_columns():
+    table = pa.table({"a": [1, 1, 2, None], "b": ["x", "x", "x", "x"]})
+    hashed = row_hashes(table)
+    assert hashed[0] == hashed[1]
+    assert len(set(hashed.tolist())) == 3
+    assert row_hashes(table.select(["b", "a"])).tolist() == hashed.tolist()
+    swapped = pa.table({"a": [1, 2], "b": [2, 1]})
+    assert len(set(row_hashes(swapped).tolist())) == 2
+    assert hashes(pa.array([7], pa.int16())) == hashes(pa.array([7], pa.int64()))

@@ -1,0 +1,161 @@
+"""The gate lets clean data through and says what is wrong with the rest."""
+
+import pytest
+import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tfx.types import standard_artifacts
+
+from ncs4cvr.components import data_gate
+from ncs4cvr.components.data_gate import DataBlessing, DataRefused, complaints
+
+SCHEMA = """
+feature { name: "tab" type: INT presence { min_fraction: 1 } value_count { min: 1 max: 1 }
+  int_domain { min: 0 max: 14 } }
+feature { name: "city" type: BYTES presence { min_fraction: 0.5 } value_count { min: 1 max: 1 }
+  domain: "city" }
+string_domain { name: "city" value: "Lima" value: "Oslo" }
+"""
+
+
+def schema():
+    return text_format.Parse(SCHEMA, schema_pb2.Schema())
+
+
+def number(name, values, rows):
+    feature = statistics_pb2.FeatureNameStatistics(type=statistics_pb2.FeatureNameStatistics.INT)
+    feature.path.step.append(name)
+    stats = feature.num_stats
+    common(stats.common_stats, len(values), rows)
+    stats.min, stats.max, stats.mean = min(values), max(values), sum(values) / len(values)
+    return feature
+
+
+def words(name, counts, rows):
+    feature = statistics_pb2.FeatureNameStatistics(type=statistics_pb2.FeatureNameStatistics.STRING)
+    feature.path.step.append(name)
+    stats = feature.string_stats
+    common(stats.common_stats, sum(counts.values()), rows)
+    stats.unique = len(counts)
+    for word, count in counts.items():
+        stats.rank_histogram.buckets.add(label=word, sample_count=count)
+    return feature
+
+
+def common(stats, present, rows):
+    stats.num_non_missing, stats.num_missing = present, rows - present
+    stats.min_num_values = stats.max_num_values = 1
+    stats.avg_num_values, stats.tot_num_values = 1, present
+
+
+def found(*features, rows=10):
+    data = statistics_pb2.DatasetFeatureStatistics(num_examples=rows, features=features)
+    statistics = statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
+    return tfdv.validate_statistics(statistics, schema())
+
+
+def clean():
+    return number("tab", [0, 14] * 5, 10), words("city", {"Lima": 4, "Oslo": 3}, 10)
+
+
+def lines(anomalies):
+    return list(complaints(anomalies, "in train", schema()))
+
+
+def test_clean_data_passes():
+    assert lines(found(*clean())) == []
+
+
+def test_a_value_out_of_range_is_named_with_what_was_expected():
+    (line,) = lines(found(number("tab", [0, 99] * 5, 10), clean()[1]))
+    assert line.startswith("tab in train: expected int from 0 to 14 in 100% of the rows; came: ")
+    assert "99" in line
+
+
+def test_a_missing_column_is_named():
+    (line,) = lines(found(clean()[0]))
+    assert line.startswith("city in train: expected string one of Lima, Oslo in 50% of the rows")
+
+
+def test_too_many_gaps_are_told_with_both_shares():
+    (line,) = lines(found(clean()[0], words("city", {"Lima": 2}, 10)))
+    assert "0.5" in line
+    assert "0.2" in line
+
+
+def test_a_column_that_the_schema_does_not_know_is_named():
+    (line,) = lines(found(*clean(), number("age", [1] * 10, 10)))
+    assert line.startswith("age in train: came: New column")
+
+
+def test_an_unknown_word_is_named():
+    (line,) = lines(found(clean()[0], words("city", {"Lima": 4, "Rome": 3}, 10)))
+    assert "Rome" in line
+
+
+def test_a_comparison_that_could_not_be_made_is_no_complaint():
+    anomalies = anomalies_pb2.Anomalies()
+    info = anomalies.anomaly_info["tab"]
+    info.severity = anomalies_pb2.AnomalyInfo.ERROR
+    info.reason.add(type=anomalies_pb2.AnomalyInfo.STATS_NOT_AVAILABLE, description="not done")
+    assert lines(anomalies) == []
+
+
+def test_a_refusal_shows_the_first_ten_and_counts_the_rest():
+    text = data_gate.refusal([f"line {n}" for n in range(12)])
+    assert "line 9" in text
+    assert "line 10" not in text
+    assert "and 2 more" in text
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    """The gate's inputs and output, with no anomaly."""
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema/schema.pbtxt").write_text(SCHEMA)
+    kinds = {
+        "statistics": standard_artifacts.ExampleStatistics,
+        "schema": standard_artifacts.Schema,
+        "anomalies": standard_artifacts.ExampleAnomalies,
+        "drift": standard_artifacts.ExampleAnomalies,
+        "skew": standard_artifacts.ExampleAnomalies,
+        "blessing": DataBlessing,
+    }
+    made = {name: kind() for name, kind in kinds.items()}
+    for name, artifact in made.items():
+        artifact.uri = str(tmp_path / name)
+    made["statistics"].id = 7
+    return {name: [artifact] for name, artifact in made.items()}
+
+
+def run_gate(artifacts):
+    inputs = {name: found for name, found in artifacts.items() if name != "blessing"}
+    executor = data_gate.DataGate.EXECUTOR_SPEC.executor_class()
+    executor.Do(inputs, {"blessing": artifacts["blessing"]}, {"code_version": "1"})
+
+
+def write(artifact, folder, anomalies, tmp_path):
+    where = tmp_path / artifact / folder
+    where.mkdir(parents=True)
+    (where / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
+
+
+def test_the_blessing_says_which_statistics_passed(artifacts, tmp_path):
+    write("anomalies", "Split-train", found(*clean()), tmp_path)
+    run_gate(artifacts)
+    assert artifacts["blessing"][0].get_int_custom_property(data_gate.PASSED) == 7
+
+
+@pytest.mark.parametrize(
+    ("artifact", "folder", "where"),
+    [
+        ("anomalies", "Split-test", "tab in test"),
+        ("drift", "SplitPair-train_train", "tab against the run before, train_train"),
+        ("skew", "SplitPair-test_train", "tab between splits, test_train"),
+    ],
+)
+def test_the_gate_reads_every_validator(artifacts, tmp_path, artifact, folder, where):
+    write(artifact, folder, found(number("tab", [99] * 10, 10), clean()[1]), tmp_path)
+    with pytest.raises(DataRefused, match=where):
+        run_gate(artifacts)
+    assert not (tmp_path / "blessing").exists()

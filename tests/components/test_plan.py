@@ -1,0 +1,108 @@
+"""What is refused before a row is read, and what each message says."""
+
+import dataclasses
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ncs4cvr.components.plan import check_rows, make_plan
+from ncs4cvr.components.records import LogError
+from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.log import Label, Tally
+
+
+@pytest.fixture
+def small(logs, tmp_path):
+    return logs.random(tmp_path, 1)
+
+
+def refuse(log, features, message):
+    with pytest.raises(LogError, match=message):
+        make_plan(log, features)
+
+
+def test_an_event_feature_that_names_a_label_is_a_leak(small):
+    log = small.log()
+    for column in ("is_click", "played", "click"):
+        with pytest.raises(LogError, match=r"is a label: .* \(label leak\); drop the feature"):
+            check_rows(log, [Feature("x", column=column)])
+    check_rows(log, [Feature("x", column="duration")])
+    hidden = dataclasses.replace(log, columns=(*log.columns, ("hidden", "is_click")))
+    with pytest.raises(LogError, match="label leak"):
+        check_rows(hidden, [Feature("hidden")])
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        (Feature("x", "tally"), r"no tally column 'x'; there are \['user_clicks'"),
+        (Feature("x", "history"), r"no history column 'x'; there are \['history_action'"),
+        (Feature("day"), "column 'day' is a name that examples use themselves"),
+        (Feature("user_n", "user"), "column 'user_n' is a name that examples use themselves"),
+    ],
+)
+def test_a_feature_without_a_source_is_refused(small, feature, message):
+    with pytest.raises(LogError, match=message):
+        check_rows(small.log(), [feature])
+
+
+def test_rows_that_contradict_each_other_are_refused(small):
+    log = small.log()
+    two = [Feature("tab"), Feature("tab2", "video", column="tab")]
+    with pytest.raises(LogError, match="both read column 'tab' but as event/int and video/int"):
+        check_rows(log, two)
+    with pytest.raises(LogError, match=r"comes from the users file, but Log\.users is empty"):
+        check_rows(dataclasses.replace(log, users=""), [Feature("age", "user")])
+    ratio = dataclasses.replace(log, tallies=(Tally("t", "user", "completion"),))
+    with pytest.raises(LogError, match="'completion' is a ratio; only binary labels"):
+        check_rows(ratio, [])
+    circle = (Label("a", "a", given="b"), Label("b", "b", given="a"))
+    with pytest.raises(LogError, match="in a circle"):
+        check_rows(dataclasses.replace(log, labels=circle, tallies=(), history_actions=()), [])
+
+
+def test_a_missing_column_names_its_file_its_neighbours_and_the_cure(small):
+    for row in small.events:
+        row["is_clicked"] = row.pop("is_click")
+    refuse(
+        small.write(),
+        [],
+        r"events-0.parquet: no column 'is_click'; nearest are is_clicked.* "
+        r'map it: Log\(columns=\(\("is_click", "is_clicked"\),\)\)',
+    )
+
+
+def test_a_column_of_the_wrong_type_is_refused(small):
+    for row in small.events:
+        row["is_click"] = "yes"
+    refuse(small.write(), [], "column 'is_click' holds string, expected int; write it as that")
+
+
+def test_a_feature_column_missing_in_the_users_file_is_refused(small):
+    refuse(small.write("csv"), [Feature("agee", "user")], "users-0.csv: no column 'agee'; nearest")
+
+
+def test_a_log_without_rows_is_refused(small, tmp_path):
+    log = small.write()
+    pq.write_table(pa.table({"user_id": pa.array([], pa.int64())}), tmp_path / "events-0.parquet")
+    refuse(log, [], "events: .*events-0.parquet hold no row")
+    (tmp_path / "events-0.csv").write_text("user_id,video_id\n")
+    refuse(dataclasses.replace(log, events=f"{tmp_path}/events-0.csv"), [], "hold no row")
+
+
+def test_ids_are_words_if_a_feature_or_a_file_says_so(logs, tmp_path, small):
+    assert make_plan(small.write("csv"), []).user_type == "int"
+    assert make_plan(small.log("csv"), [Feature("user_id", dtype="string")]).user_type == "string"
+    for row in small.events:
+        row["user_id"] = f"00{row['user_id']}"
+    assert make_plan(small.write("csv"), []).user_type == "string"
+    (tmp_path / "words").mkdir()
+    words = logs.random(tmp_path / "words", 1, words=True)
+    assert make_plan(words.write(), []).video_type == "string"
+
+
+def test_buckets_grow_with_the_log_and_are_at_least_two(small):
+    log = small.write()
+    assert make_plan(log, [], bucket_rows=1000).buckets == 2
+    assert make_plan(log, [], bucket_rows=10).buckets == 6

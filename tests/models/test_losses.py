@@ -1,0 +1,53 @@
+"""Losses by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.models.losses import bce, focal, mse, over_sample_space
+
+P = 0.8
+LOGIT = tf.constant([math.log(P / (1 - P))] * 2)  # sigmoid(LOGIT) = .8
+LABEL = tf.constant([1.0, 0.0])
+
+
+def test_bce_is_the_negative_log_likelihood():
+    np.testing.assert_allclose(bce(LABEL, LOGIT), [-math.log(0.8), -math.log(0.2)], rtol=1e-5)
+
+
+def test_focal_weighs_by_class_and_by_what_is_missing():
+    # .75 (1 - p)^2 (-log p) and .25 p^2 (-log(1 - p))
+    expected = [-0.75 * 0.04 * math.log(0.8), -0.25 * 0.64 * math.log(0.2)]
+    np.testing.assert_allclose(focal(LABEL, LOGIT), expected, rtol=1e-5)
+
+
+def test_mse_is_the_squared_error_of_the_probability():
+    ratio = tf.constant([1.0, 0.5])
+    np.testing.assert_allclose(mse(ratio, LOGIT), [0.04, 0.09], rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [bce, focal, mse])
+@pytest.mark.parametrize("logit", [-200.0, 200.0])
+def test_losses_and_gradients_stay_finite_at_extreme_logits(loss, logit):
+    z = tf.constant([logit, logit])
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        value = loss(LABEL, z)
+    assert np.isfinite(value).all()
+    assert np.isfinite(tape.gradient(value, z)).all()
+
+
+def test_rows_outside_the_sample_space_do_not_count():
+    rows, given = tf.constant([1.0, 100.0, 3.0]), tf.constant([1.0, 0.0, 1.0])
+    assert float(over_sample_space(rows, given)) == 2
+
+
+def test_an_empty_sample_space_costs_nothing():
+    rows = tf.constant([1.0, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        value = over_sample_space(rows, tf.zeros(2))
+    assert float(value) == 0
+    assert tape.gradient(value, rows).numpy().tolist() == [0, 0]

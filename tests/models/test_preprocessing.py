@@ -1,0 +1,161 @@
+"""Raw columns become ids and scaled numbers as the feature rows say."""
+
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROW = {"tab": [0]}  # the one column that may not be missing
+
+
+@pytest.fixture(scope="module")
+def transformed(world, encode):
+    """Rows -> {feature: array}, through the analysed Transform."""
+    layer = world.graph.transform_features_layer()
+    spec = world.graph.raw_feature_spec()
+
+    def transform(rows):
+        examples = [encode({**ROW, **row}) for row in rows]
+        return {k: v.numpy() for k, v in layer(tf.io.parse_example(examples, spec)).items()}
+
+    return transform
+
+
+def _counts(world, column):
+    return Counter(value for row in world.rows for value in row[column])
+
+
+def _known(world, column, min_count):
+    return [v for v, n in _counts(world, column).items() if n >= min_count]
+
+
+def test_values_seen_often_enough_get_ids_by_falling_frequency(world, transformed):
+    counts = _counts(world, "video")
+    known = _known(world, "video", min_count=4)
+    assert 0 < len(known) < len(counts), "the data must have rare and frequent videos"
+    ids = transformed([{"video": [v]} for v in known])["video"]
+    assert sorted(ids) == list(range(1, len(known) + 1))
+    by_id = [counts[v] for _, v in sorted(zip(ids, known, strict=True))]
+    assert by_id == sorted(by_id, reverse=True)
+
+
+def test_rare_and_unseen_values_fall_into_the_hash_buckets(world, transformed):
+    known = len(_known(world, "video", min_count=4))
+    rare = [v for v, n in _counts(world, "video").items() if n < 4]
+    ids = transformed([{"video": [v]} for v in [*rare, *range(1000, 1100)]])["video"]
+    assert set(ids) == {known + 1, known + 2, known + 3}
+    assert world.sizes["video"] == 1 + known + 3
+
+
+def test_a_missing_value_is_id_zero(transformed):
+    row = transformed([{}])
+    for name in ("user", "video", "age", "hour", "weekday"):
+        assert row[name].tolist() == [0], name
+    for name in ("genres", "history_video", "history_action"):
+        assert row[name].tolist() == [[0, 0, 0]], name
+
+
+def test_a_missing_plain_number_is_the_mean(transformed):
+    assert transformed([{}])["price"].tolist() == [0.0]
+
+
+def test_history_and_candidate_share_ids_also_of_unseen_videos(transformed):
+    videos = [*range(1, 15), *range(1000, 1030)]
+    row = transformed([{"video": [v], "history_video": [v]} for v in videos])
+    np.testing.assert_array_equal(row["history_video"][:, 0], row["video"])
+
+
+def test_a_history_is_cut_and_padded_to_its_length(transformed):
+    rows = transformed([{"history_video": [3]}, {"history_video": [1, 2, 3, 4, 5]}])
+    one = transformed([{"video": [v]} for v in (1, 2, 3)])["video"].tolist()
+    assert rows["history_video"].tolist() == [[one[2], 0, 0], one]
+
+
+def test_sizes_bound_every_id(world, recipe, transformed):
+    rows = transformed(world.rows + [{"user": [10**9 + i], "tab": [99]} for i in range(50)])
+    for f in recipe.features:
+        if f.name != "price":
+            assert rows[f.name].min() >= 0, f.name
+            assert rows[f.name].max() < world.sizes[f.vocabulary], f.name
+
+
+def test_tags_are_split_at_the_separator_and_empty_ones_dropped(transformed):
+    single = transformed([{"genres": ["a"]}, {"genres": ["b"]}])["genres"]
+    a, b = single[0, 0], single[1, 0]
+    assert a > 0
+    assert b > 0
+    assert a != b
+    rows = transformed([{"genres": ["a,b"]}, {"genres": [",b,"]}, {"genres": [""]}])["genres"]
+    assert rows.tolist() == [[a, b, 0], [b, 0, 0], [0, 0, 0]]
+
+
+def test_an_index_is_itself_plus_one_and_all_others_share_the_last_id(transformed):
+    tabs = transformed([{"tab": [v]} for v in (0, 1, 3, 4, 99, -1)])["tab"]
+    assert tabs.tolist() == [1, 2, 4, 5, 5, 5]
+
+
+def test_an_index_sequence_tells_no_action_from_padding(transformed):
+    row = transformed([{"history_action": [0, 1]}])
+    assert row["history_action"].tolist() == [[1, 2, 0]]
+
+
+def test_bins_are_numbered_from_one_and_hold_equal_shares(world, transformed):
+    rows = [row for row in world.rows if row["age"]]
+    bins = transformed([{"age": row["age"]} for row in rows])["age"]
+    shares = np.bincount(bins, minlength=5)[1:] / len(rows)
+    assert set(bins) == {1, 2, 3, 4}
+    np.testing.assert_allclose(shares, 0.25, atol=0.06)
+
+
+def test_bins_grow_with_the_number(transformed):
+    bins = transformed([{"age": [v]} for v in (-(10**6), 25, 45, 60, 10**6)])["age"]
+    assert bins.tolist() == sorted(bins)
+    assert (bins[0], bins[-1]) == (1, 4)
+
+
+def test_a_plain_number_becomes_its_z_score(world, transformed):
+    seen = np.array([v for row in world.rows for v in row["price"]])
+    got = transformed([{"price": [v]} for v in (0.0, 20.0, 31.0)])["price"]
+    np.testing.assert_allclose(got, (np.array([0, 20, 31]) - seen.mean()) / seen.std(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "utc",
+    [
+        datetime(2022, 4, 25, 3, 59, 59, tzinfo=timezone.utc),  # Monday noon in Beijing
+        datetime(2022, 5, 8, 15, 59, 59, tzinfo=timezone.utc),  # the last second of a Sunday there
+        datetime(2022, 5, 8, 16, 0, 0, tzinfo=timezone.utc),  # the first of its Monday
+        datetime(1969, 12, 31, 23, 0, 0, tzinfo=timezone.utc),  # before the epoch
+    ],
+)
+def test_hour_and_weekday_are_local(transformed, utc):
+    local = utc + timedelta(hours=8)
+    row = transformed([{"time_ms": [int(utc.timestamp()) * 1000]}])
+    assert row["hour"].tolist() == [1 + local.hour]
+    assert row["weekday"].tolist() == [1 + local.weekday()]
+
+
+def test_negative_ints_are_values_like_others(world, transformed):
+    known = len(_known(world, "user", min_count=3))
+    ids = transformed([{"user": [v]} for v in (-1, -(2**62))])["user"]
+    assert set(ids) <= {known + 1, known + 2}
+
+
+def test_zero_is_a_value_and_not_missing(transformed):
+    assert transformed([{"user": [0]}])["user"][0] > 0
+
+
+def test_labels_pass_unchanged(world, transformed):
+    rows = transformed(world.rows[:20])
+    for name in ("click", "conversion", "completion"):
+        expected = [row[name][0] for row in world.rows[:20]]
+        np.testing.assert_allclose(rows[name], expected, rtol=1e-6)
+
+
+def test_serving_needs_no_labels(world, encode):
+    columns = [f for f in world.rows[0] if f not in ("click", "conversion", "completion")]
+    spec = {c: world.graph.raw_feature_spec()[c] for c in columns}
+    parsed = tf.io.parse_example([encode(world.rows[0])], spec)
+    assert "click" not in world.graph.transform_features_layer()(parsed)

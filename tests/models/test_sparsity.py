@@ -1,0 +1,124 @@
+"""Mask arithmetic: densities, nesting, thresholds and overlap."""
+
+import numpy as np
+import pytest
+
+from ncs4cvr.models import sparsity
+
+SHAPES = [(37, 19), (19, 11), (11, 3)]
+
+
+def _kernels(seed, scales=(1.0, 1.0, 1.0)):
+    rng = np.random.default_rng(seed)
+    return [scale * rng.normal(size=shape) for scale, shape in zip(scales, SHAPES, strict=True)]
+
+
+def _rounds(keep, rounds):
+    """Tickets of successive prunings, the kernels trained anew (here: drawn) in between."""
+    ticket = sparsity.full_ticket(SHAPES)
+    tickets = [ticket]
+    for k in range(1, rounds + 1):
+        ticket = sparsity.prune_smallest(_kernels(k), ticket, keep ** (k / rounds))
+        tickets.append(ticket)
+    return tickets
+
+
+@pytest.mark.parametrize(("keep", "rounds"), [(0.2, 4), (0.05, 7), (0.9, 1), (1.0, 3)])
+def test_density_after_each_round_is_exact(keep, rounds):
+    size = sum(int(np.prod(shape)) for shape in SHAPES)
+    for k, ticket in enumerate(_rounds(keep, rounds)):
+        kept = sum(int(mask.sum()) for mask in ticket)
+        assert kept == round(size * keep ** (k / rounds))
+        assert abs(sparsity.density(ticket) - keep ** (k / rounds)) <= 1 / size
+
+
+def test_tickets_of_successive_rounds_are_nested():
+    tickets = _rounds(0.1, 5)
+    for before, after in zip(tickets, tickets[1:], strict=False):
+        assert all((a <= b).all() for a, b in zip(after, before, strict=True))
+
+
+def test_the_threshold_is_global_and_not_per_layer():
+    kernels = _kernels(1, scales=(1.0, 1.0, 100.0))
+    last = kernels[2].size / sum(kernel.size for kernel in kernels)
+    ticket = sparsity.prune_smallest(kernels, sparsity.full_ticket(SHAPES), last)
+    assert [mask.mean() > 0.5 for mask in ticket] == [False, False, True]
+
+
+def test_the_largest_magnitudes_survive_whatever_their_sign():
+    ticket = sparsity.prune_smallest(
+        [np.array([[3.0, -5.0], [0.5, -0.1]]), np.array([[-4.0], [2.0]])],
+        sparsity.full_ticket([(2, 2), (2, 1)]),
+        0.5,
+    )
+    assert [mask.tolist() for mask in ticket] == [
+        [[True, True], [False, False]],
+        [[True], [False]],
+    ]
+
+
+def test_a_pruned_connection_stays_out_however_large_its_weight():
+    ticket = [np.array([[False, True], [True, True]])]
+    smaller = sparsity.prune_smallest([np.array([[9.0, 1.0], [2.0, 3.0]])], ticket, 0.5)
+    assert smaller[0].tolist() == [[False, False], [True, True]]
+
+
+def test_ties_go_to_the_earlier_connection_so_that_the_number_is_exact():
+    ticket = sparsity.prune_smallest(
+        [np.ones((2, 2)), np.ones((2, 2))], sparsity.full_ticket([(2, 2), (2, 2)]), 0.625
+    )
+    assert sparsity.flatten(ticket).tolist() == [True] * 5 + [False] * 3
+
+
+def test_surviving_zeros_go_before_dead_connections_come_back():
+    ticket = [np.array([[False, True, True]])]
+    assert sparsity.prune_smallest([np.zeros((1, 3))], ticket, 2 / 3)[0].tolist() == ticket[0].tolist()
+
+
+def test_keeping_more_than_survives_is_refused():
+    ticket = [np.array([[True, False, False, False]])]
+    with pytest.raises(ValueError, match="cannot keep 2 connections of the 1 that survive"):
+        sparsity.prune_smallest([np.ones((1, 4))], ticket, 0.5)
+
+
+def test_pruning_leaves_its_arguments_alone():
+    kernels, ticket = _kernels(1), sparsity.full_ticket(SHAPES)
+    sparsity.prune_smallest(kernels, ticket, 0.3)
+    assert all(mask.all() for mask in ticket)
+    assert all((a == b).all() for a, b in zip(kernels, _kernels(1), strict=True))
+
+
+def test_a_random_ticket_keeps_as_many_connections_in_every_layer():
+    ticket = sparsity.prune_smallest(_kernels(1), sparsity.full_ticket(SHAPES), 0.3)
+    control = sparsity.random_ticket(ticket, np.random.default_rng(0))
+    assert [mask.sum() for mask in control] == [mask.sum() for mask in ticket]
+    assert [mask.shape for mask in control] == SHAPES
+    assert any((a != b).any() for a, b in zip(control, ticket, strict=True))
+
+
+def test_overlap_is_intersection_over_union():
+    a = [np.array([True, True, False]), np.array([False])]
+    b = [np.array([True, False, True]), np.array([False])]
+    assert sparsity.overlap([a, b]) == 1 / 3
+    assert sparsity.overlap([a, a]) == 1
+    assert sparsity.overlap([a, [~mask for mask in a]]) == 0
+
+
+def test_overlap_of_nothing_with_nothing_is_whole():
+    nothing = [np.zeros((2, 2), bool)]
+    assert sparsity.overlap([nothing, nothing]) == 1
+
+
+def test_independent_random_tickets_of_a_fifth_overlap_by_a_ninth():
+    ticket = [np.arange(250_000).reshape(500, 500) < 50_000]
+    rng = np.random.default_rng(5)
+    pair = [sparsity.random_ticket(ticket, rng) for _ in range(2)]
+    # .2 * .2 of all connections in both, .2 + .2 - .04 in either
+    assert sparsity.overlap(pair) == pytest.approx(0.04 / 0.36, abs=0.003)
+
+
+def test_unflatten_is_the_inverse_of_flatten():
+    kernels = _kernels(4)
+    again = sparsity.unflatten(sparsity.flatten(kernels), SHAPES)
+    assert [a.shape for a in again] == SHAPES
+    assert all((a == b).all() for a, b in zip(again, kernels, strict=True))

@@ -1,0 +1,27 @@
+"""A component's version changes with what it imports, and with nothing else."""
+
+import pytest
+
+from ncs4cvr.pipeline.code_version import code_version, sources
+
+SCHEMAS = {"ncs4cvr.schemas", "ncs4cvr.schemas.recipe", "ncs4cvr.schemas.features"}
+
+
+def test_sources_follow_imports():
+    found = set(sources("ncs4cvr.models.trainer"))
+    assert SCHEMAS | {"ncs4cvr.models", "ncs4cvr.models.training", "ncs4cvr.models.export"} <= found
+
+
+def test_sources_hold_nothing_else():
+    found = set(sources("ncs4cvr.models.preprocessing"))
+    assert SCHEMAS <= found
+    assert not {name for name in found if name.startswith(("ncs4cvr.components", "ncs4cvr.pipe"))}
+    assert "ncs4cvr.models.ranker" not in found
+
+
+@pytest.mark.parametrize(
+    "module", ["ncs4cvr.models.trainer", "ncs4cvr.components.example_gen"]
+)
+def test_versions_are_stable_and_differ(module):
+    assert code_version(module) == code_version(module)
+    assert code_version(module) != code_version("ncs4cvr.schemas.log")

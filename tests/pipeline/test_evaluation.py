@@ -1,0 +1,80 @@
+"""The EvalConfig says what the recipe's gates say."""
+
+import json
+
+import pytest
+import tensorflow_model_analysis as tfma
+
+from ncs4cvr.pipeline.evaluation import eval_config
+from ncs4cvr.pipeline.recipes.kuairand import RECIPE
+from ncs4cvr.schemas.tasks import Gate
+
+
+def metrics_of(config):
+    return {
+        json.loads(metric.config)["name"]: (spec.output_names, metric)
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+    }
+
+
+def test_every_output_has_an_auc_and_a_calibration_under_the_gates_names():
+    metrics = metrics_of(eval_config(RECIPE))
+    assert sorted(metrics) == [
+        "ctcvr_auc", "ctcvr_calibration", "ctr_auc", "ctr_calibration", "cvr_auc", "cvr_calibration",
+    ]  # fmt: skip
+    for name, (outputs, metric) in metrics.items():
+        assert list(outputs) == [name.split("_")[0]]
+        assert metric.class_name == {"auc": "AUC", "calibration": "Calibration"}[name.split("_")[1]]
+
+
+def test_the_auc_has_ten_thousand_thresholds():
+    _, metric = metrics_of(eval_config(RECIPE))["cvr_auc"]
+    assert json.loads(metric.config)["num_thresholds"] == 10_000
+
+
+def test_conversions_count_on_clicked_rows_only_and_products_on_all():
+    (model,) = eval_config(RECIPE).model_specs
+    assert dict(model.label_keys) == {"ctr": "click", "cvr": "conversion", "ctcvr": "conversion"}
+    assert dict(model.example_weight_keys) == {"cvr": "click"}
+    assert model.signature_name == "serving_default"
+    assert model.model_type == tfma.TF_GENERIC
+
+
+def test_default_metrics_are_off():
+    assert not eval_config(RECIPE).options.include_default_metrics.value
+
+
+def test_slices_are_the_recipes_and_the_whole():
+    specs = eval_config(RECIPE).slicing_specs
+    assert [list(s.feature_keys) for s in specs] == [[], ["tab"], ["user_active_degree"]]
+
+
+@pytest.mark.parametrize(
+    ("gate", "low", "high"),
+    [
+        (Gate("cvr_auc", at_least=0.66), 0.66, None),
+        (Gate("cvr_auc", at_most=0.9), None, 0.9),
+        (Gate("cvr_auc", at_least=0.8, at_most=1.25), 0.8, 1.25),
+    ],
+)
+def test_bounds_become_value_thresholds(gate, low, high):
+    _, metric = metrics_of(eval_config(RECIPE.replace(gates=(gate,))))["cvr_auc"]
+    bounds = metric.threshold.value_threshold
+    assert (bounds.lower_bound.value if bounds.HasField("lower_bound") else None) == low
+    assert (bounds.upper_bound.value if bounds.HasField("upper_bound") else None) == high
+    assert not metric.threshold.HasField("change_threshold")
+
+
+def test_worse_by_becomes_a_change_threshold():
+    gate = Gate("cvr_auc", worse_by=0.003)
+    _, metric = metrics_of(eval_config(RECIPE.replace(gates=(gate,))))["cvr_auc"]
+    change = metric.threshold.change_threshold
+    assert change.absolute.value == -0.003
+    assert change.direction == tfma.MetricDirection.HIGHER_IS_BETTER
+    assert not metric.threshold.HasField("value_threshold")
+
+
+def test_metrics_without_a_gate_have_no_threshold():
+    metrics = metrics_of(eval_config(RECIPE.replace(gates=(Gate("cvr_auc", at_least=0.6),))))
+    assert [n for n, (_, m) in metrics.items() if m.HasField("threshold")] == ["cvr_auc"]

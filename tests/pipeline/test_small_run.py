@@ -1,0 +1,237 @@
+"""One small run from raw logs to a pushed model, and what can be done with it afterwards."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.pipeline.cli import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, USAGE, main
+
+pytestmark = pytest.mark.slow
+
+LABEL_FREE = ["user_id", "video_id", "tab", "time_ms", "duration_ms", "city", "author_id"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with the tiny log, its recipe, and the first run of it."""
+    folder = tmp_path_factory.mktemp("world")
+    # The tests' conftest is no module that can be imported by name.
+    spec = importlib.util.spec_from_file_location("shared", Path(__file__).parents[1] / "conftest.py")
+    shared = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shared)
+    recipe = shared.write_tiny_log(folder / "log")
+    assert main(["run", str(recipe), "--root", str(folder / "runs")]) == PUSHED
+    return folder
+
+
+def again(world, *arguments):
+    """Runs once more; the exit status and the summary."""
+    status = main(["run", str(world / "log/tiny.py"), "--root", str(world / "runs"), *arguments])
+    return status, json.loads((world / "runs/tiny/summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def first(world):
+    return json.loads((world / "runs/tiny/summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def cached(world, first):
+    return again(world)
+
+
+def test_the_summary_has_every_field(first):
+    assert first["recipe"] == "tiny"
+    assert first["stack"] in ("1.16", "1.21")
+    assert first["blessed"] is True
+    outputs, kinds = ("ctr", "cvr", "ctcvr"), ("auc", "calibration")
+    assert set(first["metrics"]) == {f"{o}_{k}" for o in outputs for k in kinds}
+    assert first["test_rows"] == 500
+    assert first["bytes"]["savedmodel"] > 0
+    assert first["peak_rss_mb"] > 100
+    assert {"VideoLogExampleGen", "Transform", "TicketSearch", "Trainer", "Evaluator", "Pusher"} <= set(
+        first["seconds"]
+    )
+    assert set(first["slices"]) == {f"tab={tab}" for tab in range(4)}
+
+
+def test_tickets_of_a_search_keep_one_half_or_all(first):
+    """keep=0.5 after one round; a task whose dense round was better keeps everything."""
+    for removed in first["sparsity"].values():
+        assert removed == pytest.approx(0.5, abs=0.01) or removed == 0
+    assert 0 <= first["overlap"] <= 1
+
+
+def test_the_pushed_model_lies_in_a_numbered_version(first, world):
+    pushed = Path(first["pushed_to"])
+    assert pushed.parent == world / "runs/tiny/serving"
+    assert pushed.name.isdigit()
+    assert (pushed / "saved_model.pb").is_file()
+
+
+def test_a_product_is_the_product_of_its_factors(world):
+    scores = score(world, "products.csv", pd.DataFrame.to_csv)
+    assert scores["ctcvr"].to_numpy() == pytest.approx((scores["ctr"] * scores["cvr"]).to_numpy())
+
+
+def test_a_second_run_is_cached_throughout(cached, first):
+    status, summary = cached
+    assert status == PUSHED
+    work = [name for name in summary["seconds"] if not name.startswith("Last")]
+    assert [name for name in work if name not in summary["cached"]] == []
+    assert summary["metrics"] == first["metrics"]
+    assert summary["pushed_to"] == first["pushed_to"]
+    assert len(list(Path(first["pushed_to"]).parent.iterdir())) == 1
+
+
+def test_a_gate_set_too_tight_pushes_nothing_and_says_why(world, cached, capfd):
+    recipe = world / "log/tiny.py"
+    text = recipe.read_text()
+    recipe.write_text(text.replace('Gate("ctr_auc", at_least=0.55)', 'Gate("ctr_auc", at_least=0.999)'))
+    try:
+        status, summary = again(world)
+    finally:
+        recipe.write_text(text)
+    told = capfd.readouterr().out
+    assert status == NOT_BLESSED
+    assert summary["blessed"] is False
+    assert summary["pushed_to"] is None
+    assert f"ctr_auc is {summary['metrics']['ctr_auc']:.4f}; it must be at least 0.999" in told
+    assert len(list((world / "runs/tiny/serving").iterdir())) == 1
+    assert {"Transform", "TicketSearch", "Trainer"} <= set(summary["cached"])
+
+
+def test_tickets_of_another_run_take_the_place_of_a_search(world, cached, tmp_path):
+    tickets = next((world / "runs/tiny/artifacts/TicketSearch/tickets").iterdir())
+    status, summary = again(world, "--tickets", str(tickets))
+    assert status in (PUSHED, NOT_BLESSED)
+    assert "TicketSearch" not in summary["seconds"]
+    assert summary["sparsity"]
+
+
+def test_tickets_that_do_not_fit_are_refused(world, cached, capfd):
+    arguments = ["--tickets", str(world / "runs/tiny"), "--set", "hidden=16,4", "--root"]
+    status = main(["run", str(world / "log/tiny.py"), *arguments, str(world / "runs")])
+    assert status == FAULT
+    assert "Trainer" in capfd.readouterr().err
+
+
+def test_a_folder_without_tickets_is_a_usage_error(world, capfd):
+    assert main(["tickets", str(world / "log")]) == USAGE
+    assert "no tickets in" in capfd.readouterr().err
+
+
+def test_tickets_are_printed(world, first, capfd):
+    assert main(["tickets", str(world / "runs/tiny")]) == PUSHED
+    told = capfd.readouterr().out
+    assert "ctr" in told
+    assert "cvr" in told
+
+
+def test_a_changed_log_is_read_anew_and_bad_data_is_refused(world, cached, capfd):
+    """The second run's drift: every city becomes one."""
+    users, recipe = world / "log/users.csv", world / "log/tiny.py"
+    before, text = users.read_text(), recipe.read_text()
+    users.write_text(before.replace("Lima", "Oslo"))
+    recipe.write_text(text.replace("embedding_dim=4,", "embedding_dim=4,\n    drift_threshold=0.2,"))
+    try:
+        status = main(["run", str(recipe), "--root", str(world / "runs")])
+    finally:
+        users.write_text(before)
+        recipe.write_text(text)
+    assert status == DATA_REFUSED
+    told = capfd.readouterr().err
+    assert "city against the run before" in told
+    assert "0.2" in told
+
+
+def test_a_missing_file_is_refused_data(world, capfd):
+    recipe = world / "log/lost.py"
+    recipe.write_text((world / "log/tiny.py").read_text().replace("events.csv", "lost.csv"))
+    assert main(["run", str(recipe), "--root", str(world / "lost")]) == DATA_REFUSED
+    assert "lost.csv" in capfd.readouterr().err
+
+
+# -- predict -------------------------------------------------------------------------------
+
+
+def raw_rows(world, number=20):
+    """Test rows as VideoLogExampleGen wrote them, without their labels."""
+    (split,) = world.glob("runs/tiny/artifacts/VideoLogExampleGen/examples/*/Split-test")
+    records = tf.data.TFRecordDataset([str(p) for p in sorted(split.iterdir())], "GZIP")
+    rows = []
+    for record in records.take(number):
+        example = tf.train.Example.FromString(record.numpy())
+        row = {}
+        for name, feature in example.features.feature.items():
+            values = list(getattr(feature, feature.WhichOneof("kind") or "int64_list").value)
+            values = [v.decode() if isinstance(v, bytes) else v for v in values]
+            row[name] = values if name.startswith("history") else (values or [None])[0]
+        rows.append(row)
+    return pd.DataFrame(rows).drop(columns=["click", "conversion", "day"])
+
+
+def score(world, name, write):
+    rows, source, out = raw_rows(world), world / name, world / f"{name}.out.csv"
+    if write is pd.DataFrame.to_json:
+        rows.to_json(source, orient="records", lines=True)
+    else:
+        write(rows, source, index=False)
+    arguments = ["--input", str(source), "--output", str(out)]
+    assert main(["predict", str(world / "runs/tiny/serving"), *arguments]) == PUSHED
+    return pd.read_csv(out)
+
+
+def test_three_formats_give_the_same_scores_beside_the_keys(world, first):
+    as_csv = score(world, "rows.csv", pd.DataFrame.to_csv)
+    as_parquet = score(world, "rows.parquet", pd.DataFrame.to_parquet)
+    as_json = score(world, "rows.jsonl", pd.DataFrame.to_json)
+    assert len(as_csv) == 20
+    assert set(LABEL_FREE) < set(as_csv)
+    for name in ("ctr", "cvr", "ctcvr"):
+        assert as_csv[name].between(0, 1).all()
+        assert as_parquet[name].to_numpy() == pytest.approx(as_csv[name].to_numpy(), abs=1e-6)
+        assert as_json[name].to_numpy() == pytest.approx(as_csv[name].to_numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda rows: rows.drop(columns="tab"), "tab"),
+        (lambda rows: rows.rename(columns={"author_id": "author"}), "author_id (is it author?)"),
+        (lambda rows: rows.assign(tab="x"), "column 'tab' must hold int; row 1 holds 'x'"),
+        (lambda rows: rows.assign(tab=0.5), "column 'tab' must hold int; row 1 holds"),
+        (lambda rows: rows.assign(history_video="x"), "'history_video' must hold lists"),
+        (lambda rows: rows.head(0), "holds no row"),
+    ],
+)
+def test_odd_columns_are_named(world, first, change, told, capfd):
+    source = world / "odd.csv"
+    change(raw_rows(world)).to_csv(source, index=False)
+    serving = str(world / "runs/tiny/serving")
+    assert main(["predict", serving, "--input", str(source)]) == DATA_REFUSED
+    assert told in capfd.readouterr().err
+
+
+def test_a_folder_without_a_model_is_named(world, capfd):
+    assert main(["predict", str(world), "--input", "rows.csv"]) == DATA_REFUSED
+    assert "holds no SavedModel" in capfd.readouterr().err
+
+
+def test_the_pushed_model_answers_where_ncs4cvr_is_not_installed(first):
+    code = """
+import sys, tensorflow as tf
+signature = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+print(sorted(signature(tf.constant([b""]))))
+assert not [name for name in sys.modules if name.startswith("ncs4cvr")]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, first["pushed_to"]], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip() == "['ctcvr', 'ctr', 'cvr']", done.stderr

@@ -1,0 +1,102 @@
+"""`ncs4cvr init` on logs with other names than ours."""
+
+import argparse
+import csv
+import random
+
+import pytest
+
+from ncs4cvr.components.plan import make_plan
+from ncs4cvr.components.records import LogError
+from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.starter import write_starter
+from ncs4cvr.pipeline.starter_options import add_options
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Ten days of 40 rows; half of the clicks convert."""
+    rng = random.Random(1)
+    events = [
+        {
+            "uid": f"u{rng.randrange(20)}",
+            "item_id": rng.randrange(30),
+            "timestamp": 1_640_995_200 + 86_400 * (i // 40) + i % 40,
+            "click": int(i % 4 < 2),
+            "purchase": int(i % 4 == 0),
+            "watch_time": rng.randrange(50),
+            "duration": rng.randrange(1, 60),
+            "scene": rng.choice(["home", "search"]),
+            "share_count": rng.randrange(3),
+            "same": 1,
+        }
+        for i in range(400)
+    ]
+    write(
+        tmp_path / "videos.csv", [{"item_id": i, "tags": f"t{i % 3}|t{i % 5}"} for i in range(30)]
+    )
+    return events
+
+
+def init(tmp_path, events, *more):
+    write(tmp_path / "events.csv", events)
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    files = ["--events", f"{tmp_path}/events.csv", "--videos", f"{tmp_path}/videos.csv"]
+    return write_starter(parser.parse_args([*files, "--output", f"{tmp_path}/mine.py", *more]))
+
+
+def test_a_recipe_is_written_that_the_log_can_be_read_with(tmp_path, rows):
+    told = init(tmp_path, rows)
+    assert "user: column 'uid', by its name and values" in told
+    recipe = recipe_files.load(f"{tmp_path}/mine.py")
+    make_plan(recipe.log, recipe.features)
+    log = recipe.log
+    assert (log.column("user_id"), log.column("video_id")) == ("uid", "item_id")
+    assert log.column("time_ms") == "timestamp"
+    assert log.time_unit == "s"
+    assert [(label.name, label.column) for label in log.labels] == [
+        ("click", "click"),
+        ("conversion", "purchase"),
+        ("completion", "watch_time"),
+    ]
+    assert [(s.first, s.last) for s in log.splits] == [
+        ("2022-01-01", "2022-01-07"),
+        ("2022-01-08", "2022-01-08"),
+        ("2022-01-09", "2022-01-10"),
+    ]
+    priors = {tally.name: tally.prior for tally in log.tallies}
+    assert priors["user_click_rate"] == priors["video_conversion_rate"] == 0.5
+    features = {feature.name: feature for feature in recipe.features}
+    assert features["tags"].separator == "|"
+    assert features["user_id"].dtype == "string"
+    assert features["scene"].dtype == "string"
+    assert not {"share_count", "same", "watch_time", "click"} & set(features)
+
+
+def test_an_unclear_column_is_asked_for_and_a_flag_answers(tmp_path, rows):
+    odd = [{**{k: v for k, v in r.items() if k != "click"}, "opened": r["click"]} for r in rows]
+    with pytest.raises(LogError, match=r"clearly the click .* --click COLUMN.* do: .*opened"):
+        init(tmp_path, odd)
+    init(tmp_path, odd, "--click", "opened")
+    assert recipe_files.load(f"{tmp_path}/mine.py").log.labels[0].column == "opened"
+
+
+def test_nothing_is_overwritten(tmp_path, rows):
+    init(tmp_path, rows)
+    with pytest.raises(LogError, match=r"mine\.py exists"):
+        init(tmp_path, rows)
+
+
+def test_times_of_another_unit_are_refused(tmp_path, rows):
+    for row in rows:
+        row["timestamp"] *= 10**6
+    with pytest.raises(LogError, match="neither seconds nor milliseconds"):
+        init(tmp_path, rows)
