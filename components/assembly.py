@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ncs4cvr.components.columns import day_number, hashes, mix, one_chunk, yyyymmdd
+from ncs4cvr.components.columns import day_number, hashes, local_day, mix, one_chunk, yyyymmdd
 from ncs4cvr.components.history import (
     BEFORE_LOG,
     Timeline,
@@ -73,13 +73,22 @@ def video_tallies(plan: Plan) -> list[Tally]:
     ]
 
 
+def known_day(plan: Plan, rows: pa.Table) -> np.ndarray:
+    """The day that video tallies go by: always that of the time.
+
+    Log.day decides the split only. In real logs it lags, so that rows of "yesterday" may lie in an
+    impression's future.
+    """
+    return local_day(values(rows, TIME), plan.log.utc_offset_hours)
+
+
 def ask(plan: Plan, rows: pa.Table | None, past: pa.Table | None) -> pa.Table:
     """A user bucket's contribution to video tallies, and the (video, day) pairs it asks for."""
     tables = [table for table in (rows, past) if table is not None]
     (*codes,), videos = numbered(*(values(table, VIDEO) for table in tables))
     parts = []
     for table, code in zip(tables, codes, strict=True):
-        day = values(table, DAY) if table is rows else np.full(len(code), BEFORE_LOG)
+        day = known_day(plan, table) if table is rows else np.full(len(code), BEFORE_LOG)
         counted = {"code": code, DAY: day.astype(np.int32)}
         for i, tally in enumerate(video_tallies(plan)):
             hits, trials = hits_and_trials(tally, labels_of(table), len(code))
@@ -150,7 +159,7 @@ def examples(
     ids = pa.array(videos, ARROW[plan.video_type])
     rows = _with_user_tallies(plan, rows, past, line)
     rows = joined(rows, values(rows, USER), users, plan.users)
-    rows = _with_answers(rows, answers)
+    rows = _with_answers(plan, rows, answers)
     day = values(rows, DAY)
     shuffled = np.lexsort((values(rows, HASH), _shuffle_key(rows)))
     for split in plan.log.splits:
@@ -183,14 +192,14 @@ def _with_user_tallies(plan: Plan, rows: pa.Table, past: pa.Table, line: Timelin
     return rows
 
 
-def _with_answers(rows: pa.Table, answers: pa.Table) -> pa.Table:
+def _with_answers(plan: Plan, rows: pa.Table, answers: pa.Table) -> pa.Table:
     (row_code, code), _ = numbered(values(rows, VIDEO), values(answers, VIDEO))
 
     def pair(code: np.ndarray, day: np.ndarray) -> np.ndarray:
         return (code.astype(np.int64) << 32) + day
 
     index = pd.Index(pair(code, values(answers, DAY)))
-    found = pa.array(index.get_indexer(pair(row_code, values(rows, DAY))))
+    found = pa.array(index.get_indexer(pair(row_code, known_day(plan, rows))))
     for name in answers.column_names:
         if name not in (VIDEO, DAY, BUCKET):
             rows = rows.append_column(name, one_chunk(answers[name]).take(found))

@@ -143,6 +143,13 @@ def to_day(raw: pa.Array) -> Converted:
     ) & False
 
 
+def local_day(time_ms: np.ndarray, utc_offset_hours: float) -> np.ndarray:
+    """Days since 1970 of moments, by a clock that many hours ahead of UTC."""
+    days = (time_ms + int(utc_offset_hours * 3_600_000)) // DAY_MS
+    # Moments beyond any calendar would overflow; they are refused as lying in the future.
+    return np.clip(days, -(2**31) + 1, 2**31 - 1).astype(np.int32)
+
+
 def day_number(iso: str) -> int:
     """Days since 1970 of an ISO date."""
     return (dt.date.fromisoformat(iso) - EPOCH).days

@@ -3,13 +3,14 @@
 
 from collections.abc import Iterator
 
-from ncs4cvr.schemas.data_schema import describe
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import io_utils
+
+from ncs4cvr.schemas.data_schema import describe
 
 PASSED = "passed_id"  # what a DataBlessing says passed: the id of a statistics artifact
 FILE = "SchemaDiff.pb"  # what both validators call their findings
@@ -29,7 +30,7 @@ class DataBlessing(artifact.Artifact):
 
 
 @component
-def DataGate(  # noqa: N802, a component is called like a class
+def DataGate(
     statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     schema: InputArtifact[standard_artifacts.Schema],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
@@ -68,7 +69,7 @@ def refusal(complaints: list[str]) -> str:
     rest = f"\n  and {more} more, see the log file" if more > 0 else ""
     return (
         f"the data is not what the schema says:\n{shown}{rest}\n"
-        "Mend the log; or, if the data is right, change the schema (or the recipe's drift_threshold)"
+        "Mend the log; or, if the data is right, change the schema or the recipe's drift_threshold"
     )
 
 

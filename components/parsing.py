@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ncs4cvr.components.columns import (
-    DAY_MS,
     Converted,
     day_number,
+    local_day,
     one_chunk,
     row_hashes,
     to_day,
@@ -152,19 +152,18 @@ def _events(sieve: Sieve, plan: Plan) -> pa.Table:
 
     expected = f"a time in {log.time_unit} since 1970, or an ISO time"
     time = sieve.column(log.column(log.time), in_ms, expected, True)
+    local = local_day(_filled(time, np.int64), log.utc_offset_hours)
     if log.day:
         day = sieve.column(log.column(log.day), to_day, "a day as YYYYMMDD or ISO date", True)
         day = day.fill_null(0)
+        local = local - 1  # a day column may follow another clock
     else:
-        local = time.fill_null(0).to_numpy() + int(log.utc_offset_hours * 3_600_000)
-        # Far-off times overflow a day number, and are refused below all the same.
-        day = pa.array(np.clip(local // DAY_MS, -(2**31), 2**31 - 1).astype(np.int32))
+        day = pa.array(local)
     last = max(split.last for split in log.splits)
-    sieve.refuse(
-        day.to_numpy() > day_number(last),
-        log.column(log.day or log.time),
-        f"a day up to {last}, the last day of the last split",
-    )
+    for theirs, days in ((log.day, day.to_numpy()), (log.time, local)):
+        if theirs:
+            expected = f"a day up to {last}, the last day of the last split"
+            sieve.refuse(days > day_number(last), log.column(theirs), expected)
     columns = {USER: user, VIDEO: video, TIME: time, DAY: day}
     columns |= _labels(sieve, plan)
     columns |= {c.name: _cell(sieve, c, False) for c in plan.events}

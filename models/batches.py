@@ -17,10 +17,10 @@ class Batches:
     """One split of transformed examples, read as blocks and served as batches.
 
     Rows are permuted within blocks of 16,384 and the blocks among 32, so shuffling costs no
-    per-row work; the same epoch number always gives the same order.
+    per-row work; the same epoch number and seed always give the same order.
 
     Args:
-      pattern: files of gzip TFRecord, as Transform writes them.
+      pattern: files of gzip TFRecord, as Transform writes them; up to four are read in turns.
       transform_graph: knows the features' types.
 
     Raises:
@@ -40,10 +40,10 @@ class Batches:
         self.blocks = blocks.cache() if size <= CACHE_BYTES else blocks
 
     def epoch(self, number: int, batch_size: int, seed: int) -> tf.data.Dataset:
-        """The shuffled batches of one pass."""
+        """The shuffled batches {feature: [batch, ...]} of one pass; the last may be smaller."""
         at = seed * 100_003 + number
         seeds = tf.data.Dataset.counter().map(lambda i: tf.stack([tf.cast(at, tf.int64), i]))
-        blocks = self.blocks.shuffle(BLOCKS_SHUFFLED, seed=at)
+        blocks = self.blocks.shuffle(BLOCKS_SHUFFLED, seed=at, reshuffle_each_iteration=False)
         rows = tf.data.Dataset.zip((blocks, seeds)).map(_permuted, num_parallel_calls=1)
         return rows.rebatch(batch_size).prefetch(4)
 
@@ -57,7 +57,7 @@ class Batches:
         return int(count())
 
     def in_order(self, batch_size: int = 8192) -> tf.data.Dataset:
-        """Every row once, in the files' order."""
+        """Every row once, unshuffled and always in the same order."""
         return self.blocks.rebatch(batch_size).prefetch(2)
 
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 from ncs4cvr.schemas.features import Feature
 
-PADDING = 0  # id of a missing value and of padding, in every vocabulary; its vector counts as 0
+PADDING = 0  # id of a missing value and of padding; in tags and sequences it counts for nothing
 
 
 class FieldEmbedding(tf.keras.layers.Layer):
     """One vector a field, all vocabularies stacked in one table so that a batch is one lookup.
 
-    category, hour, weekday, number with bins   the row of its id
-    tags                                        the mean of its ids' rows, padding excluded
-    number without bins                         the scaled number times a learned vector
+    category, index, hour, weekday, number with bins   the row of its id, also of a missing value
+    tags                                               the mean of its ids' rows, padding excluded
+    number without bins                                the scaled number times a learned vector
     Sequences are looked up here too but pooled by an interests layer: see `sequence`.
 
     Args:
@@ -39,15 +39,21 @@ class FieldEmbedding(tf.keras.layers.Layer):
 
     def build(self, _):
         """Adds the table and the vectors of plain numbers."""
+        self.table = self._add_vectors("table", self.rows)
+        self.scales = self._add_vectors("scales", len(self.plain))
+
+    def _add_vectors(self, name: str, count: int) -> tf.Variable:
+        # An initializer of its own: one that is used twice gives the same numbers twice.
         init = tf.keras.initializers.RandomNormal(stddev=self.dim**-0.5 * 0.1)
-        self.table = self.add_weight("table", (self.rows, self.dim), initializer=init)
-        self.scales = self.add_weight("scales", (len(self.plain), self.dim), initializer=init)
+        return self.add_weight(name, (count, self.dim), initializer=init)
 
     def call(self, inputs: Mapping[str, tf.Tensor]):
         """Returns [batch, fields, d]; fields in the order ids, tags, plain numbers."""
-        starts = tf.constant([self.starts[f.vocabulary] for f in self.ids], tf.int64)
-        ids = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in self.ids], axis=1)
-        fields = [tf.gather(self.table, ids + starts)]
+        fields = []
+        if self.ids:
+            starts = tf.constant([self.starts[f.vocabulary] for f in self.ids], tf.int64)
+            ids = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in self.ids], axis=1)
+            fields.append(tf.gather(self.table, ids + starts))
         for f in self.tags:
             vectors, weight = self.sequence(f, inputs[f.name])
             mean = tf.math.divide_no_nan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,6 @@ from ncs4cvr.schemas.recipe import Recipe
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 WARMUP_REQUESTS = 8
-DTYPES = {"int": tf.int64, "float": tf.float32, "string": tf.string}
 
 
 class ServingModule(tf.Module):
@@ -68,7 +68,7 @@ class ServingModule(tf.Module):
 
         return {
             "serving_default": serving_default.get_concrete_function(),
-            "predict": predict.get_concrete_function(**dense_inputs(self.recipe)),
+            "predict": predict.get_concrete_function(**dense_inputs(self.recipe, self._spec)),
         }
 
 
@@ -79,6 +79,12 @@ def export(
     raw_examples: Sequence[bytes],
 ) -> None:
     """Writes the SavedModel, with warm-up requests from real raw examples in assets.extra.
+
+    Args:
+      model: a trained ranker.
+      transform_graph: turns raw columns into the ranker's features.
+      folder: to write to.
+      raw_examples: serialized tf.Examples before Transform, at least one.
 
     Raises:
       RuntimeError: the saved model, loaded anew, does not answer as the trainer does (1e-5).
@@ -97,19 +103,18 @@ def export(
             )
 
 
-def raw_spec(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict:
+def raw_spec(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str, Any]:
     """How raw examples are parsed: the columns that features need, no labels."""
     spec = transform_graph.raw_feature_spec()
     return {f.column: spec[f.column] for f in recipe.features}
 
 
-def dense_inputs(recipe: Recipe) -> dict[str, tf.TensorSpec]:
+def dense_inputs(recipe: Recipe, spec: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
     """The inputs of `predict`: [batch] or, for sequences, [batch, n]; see MISSING for gaps."""
     inputs = {}
     for f in recipe.features:
-        clock = f.kind in ("hour", "weekday")
         shape = [None, None] if f.kind == "sequence" else [None]
-        inputs[f.column] = tf.TensorSpec(shape, DTYPES["int" if clock else f.dtype], f.column)
+        inputs[f.column] = tf.TensorSpec(shape, spec[f.column].dtype, f.column)
     return inputs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from ncs4cvr.models.search import best_round, keep_schedule, search
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
 from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.schemas.tasks import Task
 
 log = logging.getLogger("ncs4cvr")
 
@@ -43,12 +45,17 @@ def find_tickets(
     The common start theta_w is the joint model as the Trainer will build it, after
     `recipe.warmup_steps` joint steps; every round of every task rewinds to it bit for bit, with a
     fresh optimizer, and so will the Trainer.
+
+    Args:
+      recipe: the tasks and how to search.
+      sizes: ids per vocabulary.
+      train, valid: the splits.
+      rows: rows of the training split.
+      made_from: facts to keep with the tickets.
     """
     batch = next(iter(valid.in_order(recipe.batch_size)))
     joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch)
-    if recipe.warmup_steps:
-        first = train.epoch(0, recipe.batch_size, recipe.seed + 1).take(recipe.warmup_steps)
-        training.train_epoch(joint, first, recipe.warmup_steps * recipe.batch_size, "warm-up")
+    warm_up(joint, train, rows)
     start = [w.numpy() for w in joint.trainable_variables]
     copies = build(recipe.replace(sharing="single_task"), sizes, batch)
     tasks = recipe.tasks
@@ -82,13 +89,27 @@ def find_tickets(
 
     full = [sparsity.full_ticket([k.shape for k, _ in c]) for c in connections]
     rounds = search(full, keep_schedule(recipe), rewind=rewind, train=train_round, prune=prune)
-    chosen = [best_round(rounds, task_metric(t, rounds[0].metrics)) for t in tasks]
+    chosen = [
+        best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie) for t in tasks
+    ]
     facts = describe([t.name for t in tasks], rounds, chosen, made_from)
-    final = {t.name: rounds[k].tickets[i] for i, (t, k) in enumerate(zip(tasks, chosen, strict=True))}
+    final = {
+        t.name: rounds[k].tickets[i] for i, (t, k) in enumerate(zip(tasks, chosen, strict=True))
+    }
     return Tickets(final, start, facts)
 
 
-def task_metric(task, metrics: Mapping[str, float]) -> str:
+def warm_up(model: Ranker, train: Batches, rows: int) -> None:
+    """`recipe.warmup_steps` joint steps, in as many passes over the `rows` as that takes."""
+    recipe = model.recipe
+    pass_steps = math.ceil(rows / recipe.batch_size)
+    for epoch in range(math.ceil(recipe.warmup_steps / pass_steps)):
+        left = recipe.warmup_steps - epoch * pass_steps
+        batches = train.epoch(epoch, recipe.batch_size, recipe.seed + 1).take(left)
+        training.train_epoch(model, batches, min(left, pass_steps) * recipe.batch_size, "warm-up")
+
+
+def task_metric(task: Task, metrics: Mapping[str, float]) -> str:
     """The metric a task is judged by: AUC, or MSE for a ratio."""
     return next(m for m in (f"{task.name}_auc", f"{task.name}_mse") if m in metrics)
 
@@ -116,10 +137,16 @@ def fresh_optimizer(model: Ranker) -> None:
 def apply_tickets(model: Ranker, found: Tickets) -> None:
     """Puts masks and the common start into the model that will be trained jointly.
 
+    Where the vocabularies grew since the search, the embeddings keep their own start.
+
     Raises:
-      ValueError: the tickets were found for other tasks or other layers; says both.
+      ValueError: the model has no common masks, or the tickets were found for other tasks or other
+        layers; says both.
     """
-    names = [t.name for t in model.recipe.tasks]
+    recipe = model.recipe
+    if recipe.sharing != "ncs4cvr":
+        raise ValueError(f"sharing {recipe.sharing!r} takes no tickets; use sharing='ncs4cvr'")
+    names = [t.name for t in recipe.tasks]
     if sorted(found.tickets) != sorted(names):
         raise ValueError(
             f"these tickets are for tasks {sorted(found.tickets)}, the recipe has {sorted(names)}; "
@@ -127,13 +154,11 @@ def apply_tickets(model: Ranker, found: Tickets) -> None:
         )
     for t, name in enumerate(names):
         sharing.set_ticket(model.sharing.connections(t), found.tickets[name])
-    variables = model.trainable_variables
-    if [v.shape for v in variables] != [np.shape(w) for w in found.start]:
-        log.warning("the vocabularies changed since the search: embeddings start anew")
-        table = model.trunks[0].embedding.table.ref()
-        kept = [v for v in variables if v.ref() != table]
-    else:
-        kept = variables
-    for variable, value in zip(variables, found.start, strict=True):
-        if any(variable is v for v in kept):
+    anew = []
+    for variable, value in zip(model.trainable_variables, found.start, strict=True):
+        if variable.shape == value.shape:
             variable.assign(value)
+        else:
+            anew.append(variable.name)
+    if anew:
+        log.warning("the vocabularies changed since the search: %s start anew", ", ".join(anew))

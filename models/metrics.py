@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from ncs4cvr.schemas.recipe import Recipe
-from ncs4cvr.schemas.tasks import Task
+from ncs4cvr.schemas.tasks import Product, Task
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
 
@@ -23,10 +23,16 @@ def evaluate(
 ) -> dict[str, float]:
     """`<output>_auc` (`_mse` for ratios) and `<output>_calibration`, each on the output's own rows.
 
-    calibration = mean prediction / mean label; 1 is perfect.
+    calibration = mean prediction / mean label; 1 is perfect. A ratio is what is learned by squared
+    error, and every product of it.
+
+    Args:
+      recipe: its tasks and products.
+      predictions: task -> [rows] of probabilities.
+      labels: label -> [rows].
 
     Raises:
-      ValueError: an output's rows hold one class only, so no AUC exists.
+      ValueError: an output has no rows, or rows of one class only, so that no AUC exists.
     """
     metrics = {}
     predictions = outputs_of(recipe, predictions)
@@ -35,9 +41,13 @@ def evaluate(
         if isinstance(output, Task) and output.given:
             rows = labels[output.given] > 0
             p, y = p[rows], y[rows]
-        if isinstance(output, Task) and output.loss == "mse":
+        if not len(y):
+            raise ValueError(
+                f"{output.name}: label {output.label!r} has 0 rows; widen the split's days"
+            )
+        if _is_ratio(recipe, output):
             metrics[f"{output.name}_mse"] = float(mean_squared_error(y, p))
-        elif y.min(initial=2) == y.max(initial=-1):
+        elif y.min() == y.max():
             raise ValueError(
                 f"{output.name}: label {output.label!r} has one class on its {len(y)} rows; "
                 "AUC needs both: widen the split's days"
@@ -46,3 +56,8 @@ def evaluate(
             metrics[f"{output.name}_auc"] = float(roc_auc_score(y, p))
         metrics[f"{output.name}_calibration"] = float(p.mean() / max(y.mean(), 1e-12))
     return metrics
+
+
+def _is_ratio(recipe: Recipe, output: Task | Product) -> bool:
+    factors = output.factors if isinstance(output, Product) else (output.name,)
+    return any(task.loss == "mse" for task in recipe.tasks if task.name in factors)

@@ -10,7 +10,9 @@ class LazyAdam(tf.keras.optimizers.Adam):
 
     Keras decays the moments of every embedding row at every step, so a step costs the whole table;
     here a step costs the rows of the batch. Dense variables follow Keras's Adam unchanged.
-    Rows that occur twice in a batch have their gradients summed first.
+    Rows that occur twice in a batch have had their gradients summed before, by apply_gradients.
+
+    Reference: Kingma and Ba, arXiv 1412.6980, algorithm 1; lazy as TensorFlow Addons' LazyAdam.
     """
 
     def update_step(self, gradient, variable):
@@ -20,8 +22,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
             return
         index = self._index_dict[self._var_key(variable)]
         m, v = self._momentums[index], self._velocities[index]
-        rows, position = tf.unique(gradient.indices)
-        g = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(rows))
+        rows, g = gradient.indices, gradient.values
         step = tf.cast(self.iterations + 1, variable.dtype)
         bias = tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         alpha = tf.cast(self.learning_rate, variable.dtype) * bias

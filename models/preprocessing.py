@@ -120,10 +120,10 @@ def _file(f: Feature) -> str:
 def _ids(f: Feature, words: tf.SparseTensor, tables: dict[str, Any]) -> tf.SparseTensor:
     """Looks words up, counting them first where `f` is the vocabulary's own feature."""
     if f.name == f.vocabulary:
-        tables[f.vocabulary] = tft.vocabulary(
-            words, frequency_threshold=f.min_count, vocab_filename=_file(f)
-        )
-    ids = tft.apply_vocabulary(words, tables[f.vocabulary], num_oov_buckets=f.hash_buckets)
+        table = tft.vocabulary(words, frequency_threshold=f.min_count, vocab_filename=_file(f))
+        tables[f.vocabulary] = table, f.hash_buckets
+    table, hash_buckets = tables[f.vocabulary]
+    ids = tft.apply_vocabulary(words, table, num_oov_buckets=hash_buckets)
     return _with_values(ids, ids.values + 1)
 
 
@@ -153,5 +153,7 @@ def _dense(x, length: int, default=0) -> tf.Tensor:
         batch = x.dense_shape[0]
         kept = tf.sparse.slice(x, [0, 0], tf.stack([batch, length]))
         kept = tf.SparseTensor(kept.indices, kept.values, tf.stack([batch, length]))
-        x = tf.sparse.to_dense(kept, default_value=tf.cast(default, x.dtype) if default != "" else "")
+        x = tf.sparse.to_dense(
+            kept, default_value=tf.cast(default, x.dtype) if default != "" else ""
+        )
     return tf.ensure_shape(tf.reshape(x, [-1, length]), [None, length])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
@@ -12,32 +13,51 @@ from ncs4cvr.models.interactions import INTERACTIONS
 from ncs4cvr.models.interests import MeanInterests
 from ncs4cvr.models.optimizer import LazyAdam
 from ncs4cvr.models.sharing import SHARINGS
+from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
 
 
 class Trunk(tf.keras.layers.Layer):
-    """Everything below the shared dense layers: embeddings, interests, interaction."""
+    """Everything below the shared dense layers: embeddings, interests, interaction.
+
+    Args:
+      recipe: its features and the interaction.
+      sizes: ids per vocabulary, padding included.
+
+    Raises:
+      ValueError: a sequence that no layer reads, or a history without its actions.
+    """
 
     def __init__(self, recipe: Recipe, sizes: Mapping[str, int], name: str):
         super().__init__(name=name)
         self.embedding = FieldEmbedding(recipe.features, sizes, recipe.embedding_dim)
-        self.history = {
-            f.column: f for f in recipe.features if f.kind == "sequence" and f.source == "history"
-        }
+        self.history = {f.column: f for f in recipe.features if f.kind == "sequence"}
+        _check_history(self.history)
         self.interests = MeanInterests()
         self.interaction = INTERACTIONS[recipe.interaction]()
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
         """Transformed features -> [batch, inputs of the dense layers]."""
         fields = self.embedding(inputs)
-        if "history_video" in self.history:
+        if self.history:
             video = self.history["history_video"]
             vectors, present = self.embedding.sequence(video, inputs[video.name])
             action = inputs[self.history["history_action"].name]
             engaged = tf.cast(action > 1, tf.float32)  # 0 padding, 1 no action
             fields = tf.concat([fields, self.interests(vectors, present, engaged)], axis=1)
         return self.interaction(fields)
+
+
+def _check_history(sequences: Mapping[str, Feature]) -> None:
+    if not sequences:
+        return
+    action = sequences.get("history_action")
+    if sorted(sequences) != ["history_action", "history_video"] or not action or not action.bins:
+        raise ValueError(
+            "a history is the sequences history_video and history_action (the latter with bins), "
+            f"got {sorted(sequences)}; no layer reads others"
+        )
 
 
 class Ranker(tfrs.models.Model):
@@ -55,6 +75,10 @@ class Ranker(tfrs.models.Model):
         trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
         self.trunks = [Trunk(recipe, sizes, f"trunk_{i}") for i in range(trunks)]
         self.heads = [tf.keras.layers.Dense(1, name=f"head_{t.name}") for t in recipe.tasks]
+        # Traced once a model, not once an epoch.
+        traced = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+        self.compiled_step = traced(self.train_step)
+        self.compiled_call = traced(lambda inputs: self(inputs))
 
     def logits(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """One logit [batch] per task."""

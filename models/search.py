@@ -53,14 +53,15 @@ def search(
     return rounds
 
 
-def best_round(rounds: Sequence[Round], metric: str) -> int:
-    """The round whose ticket validated best; ties go to the later, sparser one.
+def best_round(rounds: Sequence[Round], metric: str, tie: float = 0.0) -> int:
+    """The sparsest round whose ticket validated within `tie` of the best.
 
-    An AUC is best high, an `_mse` low.
+    An AUC is best high, an `_mse` low. On a day of validation, paired AUC differences below about
+    .002 are noise: they count as ties, and ties go to the sparser ticket.
     """
     sign = -1 if metric.endswith("_mse") else 1
     values = [sign * r.metrics[metric] for r in rounds]
-    return max(range(len(values)), key=lambda k: (values[k], k))
+    return max(k for k, value in enumerate(values) if value >= max(values) - tie)
 
 
 def keep_schedule(recipe: Recipe) -> list[float]:

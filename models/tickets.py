@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from ncs4cvr.models import sparsity
 from ncs4cvr.models.search import Round
 from ncs4cvr.models.sparsity import Ticket
@@ -31,15 +32,20 @@ class Tickets:
     facts: Mapping[str, Any]
 
     def save(self, folder: str) -> None:
-        """Writes `tickets.npz` (bits, not bytes) and `tickets.json`."""
-        at = pathlib.Path(folder)
-        at.mkdir(parents=True, exist_ok=True)
+        """Writes `tickets.npz` (bits, not bytes) and `tickets.json`; a bucket will do."""
         arrays = {f"start_{i:03d}": value for i, value in enumerate(self.start)}
         for task, ticket in self.tickets.items():
             for layer, mask in enumerate(ticket):
                 arrays[f"mask_{task}_{layer}"] = np.packbits(mask)
-        np.savez_compressed(at / ARRAYS, **arrays)
-        (at / FACTS).write_text(json.dumps(self.facts, indent=1))
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        tf.io.gfile.makedirs(folder)
+        for name, content in (
+            (ARRAYS, packed.getvalue()),
+            (FACTS, json.dumps(self.facts, indent=1).encode()),
+        ):
+            with tf.io.gfile.GFile(f"{folder}/{name}", "wb") as out:
+                out.write(content)
 
     @staticmethod
     def load(folder: str) -> Tickets:
@@ -48,15 +54,14 @@ class Tickets:
         Raises:
           ValueError: the folder holds no tickets, or broken ones.
         """
-        at = pathlib.Path(folder)
-        if not (at / FACTS).is_file() or not (at / ARRAYS).is_file():
+        if not all(tf.io.gfile.exists(f"{folder}/{name}") for name in (FACTS, ARRAYS)):
             raise ValueError(
                 f"{folder} holds no tickets ({FACTS} and {ARRAYS}); name the folder of a "
                 "TicketSearch output"
             )
         try:
-            facts = json.loads((at / FACTS).read_text())
-            with np.load(at / ARRAYS, allow_pickle=False) as arrays:
+            facts = json.loads(_read(f"{folder}/{FACTS}"))
+            with np.load(io.BytesIO(_read(f"{folder}/{ARRAYS}")), allow_pickle=False) as arrays:
                 tickets = {
                     task: [
                         np.unpackbits(arrays[f"mask_{task}_{layer}"], count=int(np.prod(shape)))
@@ -68,8 +73,15 @@ class Tickets:
                 }
                 start = [arrays[name] for name in sorted(arrays.files) if name[:6] == "start_"]
         except Exception as error:
-            raise ValueError(f"the tickets in {folder} are broken: {error}; search again") from error
+            raise ValueError(
+                f"the tickets in {folder} are broken: {error}; search again"
+            ) from error
         return Tickets(tickets, start, facts)
+
+
+def _read(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, "rb") as stream:
+        return stream.read()
 
 
 def describe(
@@ -116,8 +128,8 @@ def show(folder: str, png: str | None = None) -> str:
             mark = "*" if facts["chosen"][t] == k else " "
             cells.append(f"{r['kept'][t]:>7.1%} {metric:.4f}{mark}")
         lines.append(f"{k:>5}  " + "  ".join(f"{c:>16}" for c in cells))
-    lines += ["       (share kept, validation metric; * chosen)", "", "layer   shape         "]
-    lines[-1] += "  ".join(f"{t:>8}" for t in tasks) + "   overlap"
+    header = "layer   shape         " + "  ".join(f"{t:>8}" for t in tasks) + "   overlap"
+    lines += ["       (share kept, validation metric; * chosen)", "", header]
     for i, shape in enumerate(facts["shapes"]):
         kept = "  ".join(f"{facts['kept'][t]['layers'][i]:>8.1%}" for t in tasks)
         name = "x".join(map(str, shape))

@@ -63,7 +63,8 @@ def run_fn(fn_args: Any) -> None:
         "seconds": time.monotonic() - began,
         "parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
     }
-    tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w").write(json.dumps(facts))
+    with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
+        out.write(json.dumps(facts))
     raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
     recorded = [record.numpy() for record in raw.take(RECORDED_EXAMPLES)]
     export(model, transform_graph, fn_args.serving_model_dir, recorded)

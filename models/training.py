@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -32,13 +32,12 @@ class History:
 
 
 def predict(model: Ranker, batches: Batches) -> tuple[dict, dict]:
-    """Predictions per task and every label, as arrays over the whole split."""
-    forward = tf.function(lambda inputs: model(inputs, training=False))
+    """({task: [rows]}, {label: [rows]}): predictions and labels of a whole split, as arrays."""
     names = {label.name for label in model.recipe.log.labels}
     predictions: dict[str, list] = {t.name: [] for t in model.recipe.tasks}
     labels: dict[str, list] = {}
     for batch in batches.in_order():
-        for name, value in forward(batch).items():
+        for name, value in model.compiled_call(batch).items():
             predictions[name].append(value.numpy())
         for name in names & batch.keys():
             labels.setdefault(name, []).append(batch[name].numpy().ravel())
@@ -53,41 +52,48 @@ def validate(model: Ranker, batches: Batches) -> dict[str, float]:
 
 def watched(recipe: Recipe, metrics: Mapping[str, float]) -> float:
     """What early stopping maximises: the mean of the outputs' AUC (minus MSE for ratios)."""
-    values = [metrics.get(f"{o.name}_auc", -metrics.get(f"{o.name}_mse", 0)) for o in recipe.outputs]
+    values = [
+        metrics.get(f"{o.name}_auc", -metrics.get(f"{o.name}_mse", 0)) for o in recipe.outputs
+    ]
     return float(np.mean(values))
 
 
 def train_epoch(model: Ranker, batches: tf.data.Dataset, rows: int, title: str) -> float:
     """One pass over the data; returns the mean loss.
 
+    Args:
+      model: a compiled ranker that has been called once.
+      batches: what `Batches.epoch` gives.
+      rows: how many there are, for the progress display (0: unknown).
+      title: of the progress display.
+
     Raises:
-      ValueError: the loss is not finite; says the step and the cures.
+      ValueError: the loss is not finite, or there is no row; says the step and the cures.
     """
-    model.compiled_step = getattr(model, "compiled_step", None) or tf.function(
-        model.train_step, reduce_retracing=True
-    )
     started = shown = time.monotonic()
-    losses, seen = [], 0
-    for step, batch in enumerate(batches):
+    losses: list[tf.Tensor] = []
+    seen = 0
+    for batch in batches:
         losses.append(model.compiled_step(batch)["loss"])
         seen += int(next(iter(batch.values())).shape[0])
         if (now := time.monotonic()) - shown >= PROGRESS_SECONDS:
             shown = now
-            _check(losses[-1], step, model.recipe)
+            if not np.isfinite(losses[-1]):
+                break  # NaN stays NaN
             rate = seen / (now - started)
             share = f"{seen / rows:4.0%}" if rows else f"{seen:,} rows"
             log.info("%s  %s  %s examples/s  loss %.4f", title, share, f"{rate:,.0f}", losses[-1])
-    mean = float(np.mean([float(loss) for loss in losses]))
-    _check(mean, len(losses), model.recipe)
-    return mean
-
-
-def _check(loss, step: int, recipe: Recipe) -> None:
-    if not math.isfinite(float(loss)):
+    if not losses:
+        raise ValueError(f"{title}: the training split has no rows; widen its days")
+    values = np.array([float(loss) for loss in losses])
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
         raise ValueError(
-            f"the loss is {float(loss)} at step {step}: lower learning_rate (now "
-            f"{recipe.learning_rate}), or look for NaN and huge values in unbinned number features"
+            f"the loss is {values[bad[0]]} at step {bad[0] + 1} of {title}: lower learning_rate "
+            f"(now {model.recipe.learning_rate}), or look for NaN and huge values in unbinned "
+            "number features"
         )
+    return float(values.mean())
 
 
 def fit(
@@ -101,7 +107,9 @@ def fit(
 ) -> History:
     """Trains until validation stops improving and leaves the best epoch's weights in the model.
 
-    A run that was stopped goes on after its last finished epoch, from `checkpoint`.
+    `patience` epochs in a row may be no better than the best one; the next such epoch is the last.
+    A run that was stopped goes on after its last finished epoch, from `checkpoint`, and without
+    dropout ends with the same weights as one that was not.
 
     Args:
       model: a compiled ranker that has been called once.
@@ -113,12 +121,13 @@ def fit(
     recipe, history = model.recipe, History()
     best = [tf.Variable(w, trainable=False) for w in model.trainable_variables]
     model.optimizer.build(model.trainable_variables)
-    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, best=best)
+    # Weights and story lie in one checkpoint, so that they cannot disagree.
+    story = tf.Variable("", trainable=False)
+    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, best=best, story=story)
     manager = tf.train.CheckpointManager(state, checkpoint, max_to_keep=1)
-    story = f"{checkpoint}/history.json"
-    if manager.latest_checkpoint and tf.io.gfile.exists(story):
+    if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).expect_partial()
-        history = History(**_read(story))
+        history = History(**json.loads(story.numpy()))
         log.info("going on after epoch %d", len(history.epochs))
     while len(history.epochs) < recipe.max_epochs and history.stale() <= recipe.patience:
         epoch = len(history.epochs)
@@ -131,8 +140,8 @@ def fit(
             history.best = epoch
             _copy(model.trainable_variables, best)
         after_epoch(epoch, loss, metrics)
+        story.assign(json.dumps(asdict(history)))
         manager.save()
-        _write(story, history)
         aucs = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k.endswith("_auc"))
         log.info("%s  loss %.4f  validation %s", title, loss, aucs)
     _copy(best, model.trainable_variables)
@@ -142,16 +151,3 @@ def fit(
 def _copy(source, target) -> None:
     for a, b in zip(source, target, strict=True):
         b.assign(a)
-
-
-def _read(path: str) -> dict:
-    import json
-
-    return json.loads(tf.io.gfile.GFile(path).read())
-
-
-def _write(path: str, history: History) -> None:
-    import json
-
-    with tf.io.gfile.GFile(path, "w") as out:
-        out.write(json.dumps({"epochs": history.epochs, "best": history.best}))

@@ -20,7 +20,7 @@ LIBRARIES = ("tfx", "tensorflow")
 
 @functools.cache
 def code_version(module: str) -> str:
-    """Hex digest of a module's source, of all that it imports from ncs4cvr, and of TFX's version."""
+    """Hex digest of a module's source, of what it imports from ncs4cvr, and of TFX's version."""
     digest = hashlib.sha256()
     for library in LIBRARIES:
         digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())

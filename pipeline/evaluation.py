@@ -24,7 +24,9 @@ def eval_config(recipe: Recipe) -> tfma.EvalConfig:
         label_keys={output.name: output.label for output in recipe.outputs},
         # 1 or 0 per row: a conversion counts only where there was a click.
         example_weight_keys={
-            task.name: task.given for task in recipe.outputs if isinstance(task, Task) and task.given
+            task.name: task.given
+            for task in recipe.outputs
+            if isinstance(task, Task) and task.given
         },
     )
     return tfma.EvalConfig(

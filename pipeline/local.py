@@ -35,6 +35,8 @@ BEAM_ARGS = (
     "--direct_num_workers=1",
 )
 
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+
 Execution = metadata_store_pb2.Execution
 
 
@@ -110,8 +112,9 @@ def run_pipeline(
         except Exception as error:
             display.end("failed")
             raise ComponentFailed(name, str(error) or type(error).__name__) from error
-        steps[name] = step
-        display.end("cached" if step.cached else f"{step.seconds:.1f} s")
+        if node.node_info.type.name != RESOLVER:  # a look-up, nothing that could be cached
+            steps[name] = step
+            display.end("cached" if step.cached else f"{step.seconds:.1f} s")
     return steps
 
 
@@ -145,7 +148,7 @@ def _only_run(folder: Path) -> Iterator[None]:
 
 
 def _schema_copy(recipe: Recipe, folder: Path) -> str:
-    """The recipe's part of its schema, in a file named after its text: TFX's cache knows no text."""
+    """The recipe's part of its schema, in a file named after its text: TFX's cache sees names."""
     if not recipe.data_schema:
         return ""
     schema = data_schema.restricted(data_schema.read(recipe.data_schema), recipe)

@@ -76,7 +76,9 @@ def _module(path: Path) -> Recipe:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        lines = [f.lineno for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == str(path)]
+        lines = [
+            f.lineno for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == str(path)
+        ]
         where = f"{path}:{lines[-1]}" if lines else str(path)
         raise RecipeError(f"{where}: {type(error).__name__}: {error}") from error
     recipe = getattr(module, "RECIPE", None)

@@ -84,8 +84,8 @@ def look(kind: str, pattern: str) -> Look:
 def write_starter(options: argparse.Namespace) -> str:
     """Writes the recipe file; returns what was guessed and why, and the command that runs it.
 
-    options: as parsed by `starter_options.add_options`. Raises LogError where a column's role is unclear (says
-    which flag to give), the files cannot be read, or the recipe's file exists.
+    options: as parsed by `starter_options.add_options`. Raises LogError where a column's role is
+    unclear (says which flag to give), the files cannot be read, or the recipe's file exists.
     """
     output = Path(options.output)
     if output.suffix != ".py" or not output.stem.isidentifier():

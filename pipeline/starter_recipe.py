@@ -15,6 +15,7 @@ TALLIES = (
     ("click_rate", "click", "impression"),
     ("conversion_rate", "conversion", "click"),
 )
+HISTORY = 20  # impressions that an example looks back on
 STRENGTH = {"user": 5, "video": 20}
 
 
@@ -76,8 +77,7 @@ LOG = Log(
 FEATURES = (
 {_lines(_features(guess), 4)}
     *(Feature(tally.name, "tally", "number", "float", bins=20) for tally in LOG.tallies),
-    Feature("history_video", "history", "sequence", {_id_type(guess)}vocabulary="video_id", length=20),
-    Feature("history_action", "history", "sequence", min_count=1, length=20),
+{_lines(_sequences(guess), 4)}
 )
 
 RECIPE = Recipe(
@@ -129,7 +129,7 @@ def _log_fields(guess: Guess) -> dict[str, str]:
         fields["utc_offset_hours"] = _code(guess.utc_offset_hours)
     if "history_order" in guess.roles:
         fields["history_order"] = _code(guess.roles["history_order"])
-    return fields | {"history_length": "20", "history_actions": '("click", "conversion")'}
+    return fields | {"history_length": str(HISTORY), "history_actions": '("click", "conversion")'}
 
 
 def _labels(guess: Guess) -> list[str]:
@@ -166,6 +166,19 @@ def _features(guess: Guess) -> list[str]:
     return [_row(feature) for feature in (*keys, *hours, *guess.features)]
 
 
+def _sequences(guess: Guess) -> list[str]:
+    of_videos = Feature(
+        "history_video",
+        "history",
+        "sequence",
+        guess.id_types["video_id"],
+        vocabulary="video_id",
+        length=HISTORY,
+    )
+    of_actions = Feature("history_action", "history", "sequence", min_count=1, length=HISTORY)
+    return [_row(of_videos), _row(of_actions)]
+
+
 def _row(feature: Feature) -> str:
     """The row as source, without what is the default anyway."""
     plain = Feature(feature.name)
@@ -175,7 +188,3 @@ def _row(feature: Feature) -> str:
         if getattr(feature, f.name) != getattr(plain, f.name)
     ]
     return f"Feature({', '.join([_code(feature.name), *changed])})"
-
-
-def _id_type(guess: Guess) -> str:
-    return 'dtype="string", ' if guess.id_types["video_id"] == "string" else ""

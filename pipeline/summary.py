@@ -41,7 +41,9 @@ def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> 
         "seconds": {name: round(step.seconds, 2) for name, step in steps.items()},
         "cached": [name for name, step in steps.items() if step.cached],
         "peak_rss_mb": round(peak_rss_mb),
-        "test_rows": _rows(_output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name),
+        "test_rows": _rows(
+            _output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name
+        ),
         "slices": slices,
     }
 

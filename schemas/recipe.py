@@ -49,6 +49,7 @@ class Recipe:
     warmup_steps: int = 0  # joint steps before the common start that rounds rewind to
     search_epochs: int = 1  # passes over the data per round
     pruning: Literal["geometric", "polynomial"] = "geometric"
+    ticket_tie: float = 0.002  # validation differences up to this count as ties: the sparser wins
 
     # training
     schedule: Literal["joint", "alternating"] = "joint"
@@ -66,6 +67,7 @@ class Recipe:
         _one_of("schedule", self.schedule, ("joint", "alternating"))
         _between("keep", self.keep, 0.001, 1.0)
         _between("dropout", self.dropout, 0.0, 0.95)
+        _between("ticket_tie", self.ticket_tie, 0.0, 1.0)
         _between("learning_rate", self.learning_rate, 1e-7, 10.0)
         for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs"):
             _between(field, getattr(self, field), 1, 10**9)

@@ -33,6 +33,7 @@ RECIPE = Recipe(
         Feature("author_id", "video"),
         Feature("user_click_rate", "tally", "number", "float", bins=4),
         Feature("history_video", "history", "sequence", vocabulary="video_id", length=5),
+        Feature("history_action", "history", "sequence", bins=2, length=5),
     ),
     tasks=(Task("ctr", "click"), Task("cvr", "conversion", given="click")),
     products=(Product("ctcvr", ("ctr", "cvr"), "conversion"),),

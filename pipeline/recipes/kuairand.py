@@ -64,7 +64,6 @@ FEATURES = (
     Feature("fans_user_num", "user", "number", bins=20),
     Feature("friend_user_num_range", "user", dtype="string"),
     Feature("register_days", "user", "number", bins=20),
-    *(Feature(f"onehot_feat{i}", "user", "index", bins=64) for i in (0, 1, 2, 4, 5, 6, 7, 9, 10, 11)),
     Feature("onehot_feat3", "user"),
     Feature("onehot_feat8", "user"),
     # The video.
@@ -97,6 +96,7 @@ RECIPE = Recipe(
         Gate("cvr_calibration", at_least=0.8, at_most=1.25),
     ),
     slices=("tab", "user_active_degree"),
+    hidden=(256, 128, 64),
     data_schema="kuairand.pbtxt",
     drift_threshold=0.2,
 )

@@ -132,6 +132,7 @@ def test_present_and_future_labels_change_no_input_but_past_ones_do(logs, tmp_pa
     assert later(before) != later(after)
 
 
+@pytest.mark.slow
 def test_every_format_gives_the_same_examples(logs, tmp_path):
     results = []
     for ending in ENDINGS:
@@ -143,6 +144,7 @@ def test_every_format_gives_the_same_examples(logs, tmp_path):
         assert result.examples == results[0].examples
 
 
+@pytest.mark.slow
 def test_files_pieces_buckets_and_workers_change_no_example(logs, tmp_path):
     log = logs.random(tmp_path, 6)
     first = logs.run(log.write(), tmp_path / "a")
@@ -193,6 +195,25 @@ def test_a_utc_offset_moves_days_but_not_times(logs, tmp_path):
     assert {r["time_ms"] + 8 * 3_600_000 for r in moved.examples} == {
         r["time_ms"] for r in plain.examples
     }
+
+
+def test_a_day_column_decides_the_split_but_lets_no_future_into_tallies(logs, tmp_path):
+    log = logs.random(tmp_path, 19)
+    for row in log.events:
+        row["date"] = 20220102 if day_of(row) == 18_993 else 20220101 + day_of(row) - 18_993
+    plain = logs.run(log.write(), tmp_path / "a")
+    late = max((r for r in log.events if day_of(r) == 18_996), key=lambda r: r["ts"])
+    late["date"] = 20220105
+    moved = logs.run(dataclasses.replace(log.write(), day="date"), tmp_path / "b")
+    assert moved.counts["events"]["history_only"] == 0
+    assert len(moved.splits["test"]) == len(plain.splits["test"]) + 1
+
+    def inputs(result):
+        gone = ("day", "split")
+        rows = [{k: v for k, v in r.items() if k not in gone} for r in result.examples]
+        return {repr(row) for row in rows}
+
+    assert inputs(plain) <= inputs(moved)
 
 
 BREAKAGES = [

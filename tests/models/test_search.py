@@ -74,6 +74,12 @@ def test_ties_go_to_the_sparser_round(metric):
     assert best_round(_rounds(metric, [0.5, 0.5, 0.5]), metric) == 2
 
 
+def test_a_difference_within_the_tie_goes_to_the_sparser_round():
+    rounds = _rounds("ctr_auc", [0.752, 0.750, 0.751, 0.740])
+    assert best_round(rounds, "ctr_auc", tie=0.0015) == 2
+    assert best_round(rounds, "ctr_auc", tie=0.0005) == 0
+
+
 def test_the_geometric_schedule_keeps_the_papers_shares(recipe):
     shares = keep_schedule(recipe.replace(keep=0.2, rounds=4))
     # .2^(1/4), .2^(2/4), .2^(3/4), .2 (LT4REC's file names)
@@ -100,4 +106,4 @@ def test_schedules_bear_their_extremes(recipe, pruning, keep, rounds):
     shares = keep_schedule(recipe.replace(keep=keep, rounds=rounds, pruning=pruning))
     assert len(shares) == rounds
     assert all(0 < share <= 1 for share in shares)
-    assert shares[-1:] == pytest.approx([keep][:rounds])
+    assert shares[-1:] == pytest.approx([keep][:rounds], abs=1e-6)

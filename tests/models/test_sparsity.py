@@ -72,7 +72,9 @@ def test_ties_go_to_the_earlier_connection_so_that_the_number_is_exact():
 
 def test_surviving_zeros_go_before_dead_connections_come_back():
     ticket = [np.array([[False, True, True]])]
-    assert sparsity.prune_smallest([np.zeros((1, 3))], ticket, 2 / 3)[0].tolist() == ticket[0].tolist()
+    assert (
+        sparsity.prune_smallest([np.zeros((1, 3))], ticket, 2 / 3)[0].tolist() == ticket[0].tolist()
+    )
 
 
 def test_keeping_more_than_survives_is_refused():

@@ -1,0 +1,94 @@
+"""LazyAdam: Adam on dense variables, and on the looked-up rows of a table alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.models.optimizer import LazyAdam
+
+
+def _table():
+    return tf.Variable(tf.reshape(tf.range(12.0), [6, 2]), name="table")
+
+
+def _step(optimizer, table, ids, values):
+    """A step whose gradient of each looked-up row is `values`."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.gather(table, ids) * values)
+    optimizer.apply_gradients([(tape.gradient(loss, table), table)])
+
+
+def test_dense_variables_follow_kerass_adam():
+    variables = [tf.Variable([[1.0, -2.0], [3.0, 0.5]]) for _ in range(2)]
+    for optimizer, variable in zip((LazyAdam(0.1), tf.keras.optimizers.Adam(0.1)), variables):
+        for k in range(5):
+            gradient = tf.constant([[1.0, k], [-k, 0.1]], tf.float32)
+            optimizer.apply_gradients([(gradient, variable)])
+    np.testing.assert_array_equal(*[v.numpy() for v in variables])
+
+
+def test_a_table_looked_up_whole_follows_kerass_adam():
+    tables = [_table(), _table()]
+    for optimizer, table in zip((LazyAdam(0.1), tf.keras.optimizers.Adam(0.1)), tables):
+        for k in range(5):
+            _step(optimizer, table, [0, 1, 2, 3, 4, 5], tf.random.stateless_normal([6, 2], [k, 0]))
+    np.testing.assert_allclose(*[t.numpy() for t in tables], rtol=1e-6)
+
+
+def test_the_first_step_is_the_learning_rate_long():
+    table = _table()
+    _step(LazyAdam(0.1), table, [2], tf.constant([[5.0, -0.3]]))
+    np.testing.assert_allclose(table[2], [4 - 0.1, 5 + 0.1], rtol=1e-5)
+
+
+@pytest.fixture
+def after_two_steps():
+    """Row 1 was looked up first, row 4 then: (optimizer, table, table and moments in between)."""
+    optimizer, table = LazyAdam(0.1), _table()
+    _step(optimizer, table, [1], tf.ones([1, 2]))
+    between = [v.numpy() for v in (table, optimizer._momentums[0], optimizer._velocities[0])]
+    _step(optimizer, table, [4], tf.ones([1, 2]))
+    return optimizer, table, between
+
+
+def test_rows_not_in_the_batch_do_not_move(after_two_steps):
+    _, table, between = after_two_steps
+    others = [0, 1, 2, 3, 5]
+    np.testing.assert_array_equal(table.numpy()[others], between[0][others])
+    assert (table.numpy()[4] != between[0][4]).all()
+
+
+def test_moments_of_rows_not_in_the_batch_do_not_decay(after_two_steps):
+    optimizer, _, between = after_two_steps
+    for moments, before in zip((optimizer._momentums[0], optimizer._velocities[0]), between[1:]):
+        assert (before[1] != 0).all()
+        np.testing.assert_array_equal(moments.numpy()[1], before[1])
+
+
+def test_kerass_adam_would_move_them():
+    optimizer, table = tf.keras.optimizers.Adam(0.1), _table()
+    _step(optimizer, table, [1], tf.ones([1, 2]))
+    between = table.numpy()
+    _step(optimizer, table, [4], tf.ones([1, 2]))
+    assert (table.numpy()[1] != between[1]).all()
+
+
+def test_gradients_of_a_row_that_occurs_twice_are_summed():
+    tables = [_table(), _table()]
+    twice, once = LazyAdam(0.1), LazyAdam(0.1)
+    for k in range(3):  # Adam's first step does not see a gradient's size
+        a, b = tf.constant([[1.0, 2.0 * k]]), tf.constant([[0.5 * k, -1.0]])
+        _step(twice, tables[0], [3, 3], tf.concat([a, b], 0))
+        _step(once, tables[1], [3], a + b)
+    np.testing.assert_allclose(*[t.numpy() for t in tables], rtol=1e-6)
+
+
+def test_it_works_in_a_compiled_step():
+    table, same = _table(), _table()
+    compiled, eager = LazyAdam(0.1), LazyAdam(0.1)
+    compiled.build([table])
+    step = tf.function(lambda ids: _step(compiled, table, ids, tf.ones([2, 2])), autograph=False)
+    for ids in ([0, 0], [3, 1]):
+        step(tf.constant(ids))
+        _step(eager, same, ids, tf.ones([2, 2]))
+    np.testing.assert_allclose(table.numpy(), same.numpy(), rtol=1e-6)

@@ -1,0 +1,186 @@
+"""The loop around the steps: early stop, errors, going on after an interruption."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.models import lottery, training
+
+
+@pytest.fixture
+def build(world, recipe):
+    def build(**changes):
+        batch = next(iter(world.valid.in_order(64)))
+        return lottery.build(recipe.replace(**changes), world.sizes, batch)
+
+    return build
+
+
+def _weights(model):
+    return [v.numpy() for v in model.trainable_variables]
+
+
+def _same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _fit(model, world, checkpoint, after_epoch=lambda *_: None):
+    return training.fit(
+        model,
+        world.train,
+        world.valid,
+        rows=len(world.rows),
+        checkpoint=str(checkpoint),
+        after_epoch=after_epoch,
+    )
+
+
+def _scripted(monkeypatch, aucs):
+    """Validation says these AUCs, epoch after epoch."""
+    said = iter(aucs)
+
+    def validate(*_):
+        return dict.fromkeys(("ctr_auc", "cvr_auc", "ctcvr_auc"), next(said))
+
+    monkeypatch.setattr(training, "validate", validate)
+
+
+@pytest.mark.parametrize(
+    ("patience", "aucs", "epochs", "best"),
+    [
+        (0, [0.6, 0.7, 0.65], 3, 1),
+        (1, [0.7, 0.6, 0.65], 3, 0),
+        (1, [0.6, 0.5, 0.7, 0.6, 0.6], 5, 2),
+        (9, [0.5, 0.6, 0.7], 3, 2),  # max_epochs
+        (0, [0.6, 0.6], 2, 0),  # as good is not better
+    ],
+)
+def test_training_stops_when_patience_is_over_and_keeps_the_best_epoch(
+    build, world, tmp_path, monkeypatch, patience, aucs, epochs, best
+):
+    model = build(patience=patience, max_epochs=3 if patience == 9 else 20)
+    monkeypatch.setattr(training, "train_epoch", lambda model, *_: _nudge(model))
+    _scripted(monkeypatch, aucs)
+    after = []
+    history = _fit(model, world, tmp_path, lambda *_: after.append(_weights(model)))
+    assert (len(history.epochs), history.best) == (epochs, best)
+    assert _same(_weights(model), after[best])
+    assert not _same(after[0], after[1])
+
+
+def _nudge(model):
+    for variable in model.trainable_variables:
+        variable.assign_add(tf.ones_like(variable))
+    return 0.5
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(build, world, tmp_path):
+    whole = build(patience=9)
+    expected = _fit(whole, world, tmp_path / "whole")
+
+    def stop_in_the_second_epoch(epoch, *_):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _fit(build(patience=9), world, tmp_path / "cut", stop_in_the_second_epoch)
+    epochs = []
+    other = build(patience=9, seed=5)  # whatever it starts with, the checkpoint has the word
+    other.recipe = whole.recipe
+    history = _fit(other, world, tmp_path / "cut", lambda epoch, *_: epochs.append(epoch))
+    assert epochs == [1, 2]
+    assert history == expected
+    assert _same(_weights(other), _weights(whole))
+
+
+def test_a_kill_right_after_a_checkpoint_repeats_no_epoch(build, world, tmp_path, monkeypatch):
+    save = tf.train.CheckpointManager.save
+
+    def killed(self, *args, **kwargs):
+        save(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train_epoch", lambda model, *_: _nudge(model))
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.CheckpointManager, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _fit(build(), world, tmp_path)
+    epochs = []
+    _fit(build(), world, tmp_path, lambda epoch, *_: epochs.append(epoch))
+    assert epochs[0] == 1
+
+
+def test_the_same_seed_trains_the_same_model(build, world):
+    models = [build(), build()]
+    losses = [
+        training.train_epoch(m, world.train.epoch(0, 64, 1), len(world.rows), "") for m in models
+    ]
+    assert losses[0] == losses[1]
+    assert _same(_weights(models[0]), _weights(models[1]))
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_cures(small):
+    model, batch = small(learning_rate=0.123)
+    bad = {**batch, "click": tf.fill(batch["click"].shape, float("nan"))}
+    good = {**batch, "click": tf.cast(batch["click"], tf.float32)}
+    data = tf.data.Dataset.from_tensors(good).concatenate(tf.data.Dataset.from_tensors(bad))
+    with pytest.raises(ValueError, match=r"loss is nan at step 2 of epoch 1.*now 0\.123.*unbinned"):
+        training.train_epoch(model, data, 64, "epoch 1")
+
+
+def test_a_long_epoch_stops_soon_after_the_first_nan(small, monkeypatch):
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0)
+    model, batch = small()
+    bad = {**batch, "click": tf.fill(batch["click"].shape, float("nan"))}
+    endless = tf.data.Dataset.from_tensors(bad).repeat()
+    with pytest.raises(ValueError, match="loss is nan at step 1"):
+        training.train_epoch(model, endless, 0, "epoch 1")
+
+
+def test_an_empty_split_is_an_error(small):
+    model, batch = small()
+    with pytest.raises(ValueError, match="no rows"):
+        training.train_epoch(model, tf.data.Dataset.from_tensors(batch).take(0), 0, "epoch 1")
+
+
+def test_the_mean_loss_is_the_mean_of_the_steps(small):
+    model, batch = small(learning_rate=1e-7)  # as good as standing still
+    alone = float(tf.add_n(model.task_losses(batch, False)))
+    data = tf.data.Dataset.from_tensors(batch).repeat(3)
+    assert training.train_epoch(model, data, 96, "") == pytest.approx(alone, rel=1e-4)
+
+
+def test_progress_tells_share_speed_and_loss(small, monkeypatch, caplog):
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0)
+    model, batch = small()
+    with caplog.at_level(logging.INFO, "ncs4cvr"):
+        training.train_epoch(model, tf.data.Dataset.from_tensors(batch).repeat(2), 64, "epoch 1")
+    assert "50%" in caplog.messages[0]
+    assert "100%" in caplog.messages[1]
+    assert all("examples/s" in m and "loss" in m for m in caplog.messages)
+
+
+def test_predictions_and_labels_of_a_split_belong_together(build, world):
+    model = build()
+    predictions, labels = training.predict(model, world.valid)
+    assert labels["click"].tolist() == [row["click"][0] for row in world.valid_rows]
+    (batch,) = list(world.valid.in_order())
+    np.testing.assert_allclose(predictions["cvr"], model(batch)["cvr"], rtol=1e-5)
+
+
+def test_training_learns_what_is_in_the_data(build, world, tmp_path):
+    model = build(max_epochs=8, patience=9, learning_rate=0.03)
+    history = _fit(model, world, tmp_path)
+    best = history.epochs[history.best]
+    # Odd videos are clicked four times as often as even ones: AUC about .8 is there to be had.
+    assert best["ctr_auc"] > 0.7
+    assert best["watched"] == pytest.approx(
+        np.mean([best["ctr_auc"], best["cvr_auc"], best["ctcvr_auc"]])
+    )
+
+
+def test_early_stop_watches_minus_the_error_of_ratios(recipe):
+    metrics = {"ctr_auc": 0.8, "cvr_mse": 0.1, "ctcvr_mse": 0.1}
+    assert training.watched(recipe, metrics) == pytest.approx((0.8 - 0.1 - 0.1) / 3)

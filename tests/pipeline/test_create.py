@@ -1,0 +1,100 @@
+"""The wiring: what waits for what, and which choices leave components out."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tfx.components import ImportExampleGen
+from tfx.dsl.compiler import compiler
+
+from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.create import Places, create_pipeline, for_training, for_transform
+
+PLACES = Places(artifacts="/a", serving="/s", checkpoints="/c")
+
+
+@pytest.fixture
+def recipe(tiny_recipe_file):
+    return recipe_files.load(str(tiny_recipe_file))
+
+
+def components(recipe, places=PLACES, **options):
+    return {c.id: c for c in create_pipeline(recipe, places, **options).components}
+
+
+def test_transform_waits_for_the_gate_which_is_no_input_of_it(recipe):
+    found = components(recipe)
+    assert found["DataGate"] in found["Transform"].upstream_nodes
+    assert set(found["Transform"].inputs) == {"examples", "schema"}
+
+
+def test_the_gate_reads_all_three_validators(recipe):
+    gate = components(recipe)["DataGate"]
+    assert {node.id for node in gate.upstream_nodes} >= {
+        "ExampleValidator",
+        "DriftValidator",
+        "SkewValidator",
+    }
+
+
+def test_only_ncs4cvr_searches_for_tickets(recipe):
+    assert "TicketSearch" in components(recipe)
+    found = components(recipe.replace(sharing="shared_bottom"))
+    assert not {"TicketSearch", "ImportTickets"} & set(found)
+    assert "tickets" not in found["Trainer"].inputs
+
+
+def test_given_tickets_are_imported_instead(recipe):
+    places = Places("/a", "/s", "/c", tickets="/t", tickets_digest="1")
+    found = components(recipe, places)
+    assert "TicketSearch" not in found
+    assert found["ImportTickets"] in found["Trainer"].upstream_nodes
+
+
+def test_a_curated_schema_takes_the_place_of_an_inferred_one(recipe):
+    assert "SchemaGen" in components(recipe)
+    places = Places("/a", "/s", "/c", schema="/x.pbtxt")
+    assert "ImportSchemaGen" in components(recipe, places)
+
+
+def test_any_other_example_gen_may_stand_in(recipe):
+    other = ImportExampleGen(input_base="/logs")
+    found = components(recipe, example_gen=other)
+    assert "VideoLogExampleGen" not in found
+    assert found["StatisticsGen"] in other.downstream_nodes
+
+
+def test_the_evaluator_looks_at_the_raw_test_split(recipe):
+    evaluator = components(recipe)["Evaluator"]
+    assert json.loads(evaluator.exec_properties["example_splits"]) == ["test"]
+    assert "VideoLogExampleGen" in {node.id for node in evaluator.upstream_nodes}
+
+
+def test_it_compiles(recipe):
+    ir = compiler.Compiler().compile(create_pipeline(recipe, PLACES))
+    assert ir.pipeline_info.id == "tiny"
+
+
+def test_training_does_not_know_gates_slices_checks_and_files(recipe):
+    changed = recipe.replace(gates=recipe.gates[:1], slices=(), drift_threshold=0.5)
+    assert for_training(changed) == for_training(recipe)
+    assert for_training(recipe.replace(keep=0.3)) != for_training(recipe)
+
+
+def test_transform_does_not_know_the_model(recipe):
+    changed = recipe.replace(hidden=(4,), learning_rate=0.5, sharing="single_task", seed=9)
+    assert for_transform(changed) == for_transform(recipe)
+    assert for_transform(recipe.replace(features=recipe.features[:-1])) != for_transform(recipe)
+
+
+def test_building_a_pipeline_loads_no_model_code(tiny_recipe_file):
+    code = f"""
+import sys
+from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.create import Places, create_pipeline
+create_pipeline(recipe_files.load({str(tiny_recipe_file)!r}), Places("/a", "/s", "/c"))
+print([name for name in sys.modules if name.startswith("ncs4cvr.models")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[]", done.stderr
