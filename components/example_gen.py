@@ -17,7 +17,8 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from ncs4cvr.components.log_pipeline import write_examples
 from ncs4cvr.components.plan import check_rows
 from ncs4cvr.schemas.features import Feature
-from ncs4cvr.schemas.log import Label, Log, Split, Tally
+from ncs4cvr.schemas.log import Log
+from ncs4cvr.schemas.recipe import from_plain
 
 
 class DeadLetters(types.Artifact):
@@ -34,12 +35,7 @@ def rows_to_json(log: Log, features: Sequence[Feature]) -> tuple[str, str]:
 
 def rows_from_json(log: str, features: str) -> tuple[Log, tuple[Feature, ...]]:
     """Rebuilds and checks what rows_to_json wrote."""
-    fields = json.loads(log)
-    for name, row in (("labels", Label), ("tallies", Tally), ("splits", Split)):
-        fields[name] = tuple(row(**values) for values in fields[name])
-    fields["columns"] = tuple((ours, theirs) for ours, theirs in fields["columns"])
-    fields["history_actions"] = tuple(fields["history_actions"])
-    return Log(**fields), tuple(Feature(**values) for values in json.loads(features))
+    return from_plain(Log, json.loads(log)), from_plain(tuple[Feature, ...], json.loads(features))
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -1,8 +1,9 @@
 """Tensors: interests x interactions x sharing x heads, ticket search, training and export."""
 
-import ncs4cvr.schemas  # noqa: F401  (asks for Keras 2 before TensorFlow is used)
 import tensorflow as tf
 import tf_keras
+
+import ncs4cvr.schemas  # noqa: F401  (asks for Keras 2 before TensorFlow is used)
 
 if tf.keras.Model is not tf_keras.Model:
     raise ImportError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+
 from ncs4cvr.schemas.features import Feature
 
 PADDING = 0  # id of a missing value and of padding; in tags and sequences it counts for nothing

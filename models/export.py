@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
-from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 WARMUP_REQUESTS = 8
 
@@ -19,7 +21,7 @@ WARMUP_REQUESTS = 8
 class ServingModule(tf.Module):
     """The forward pass with every ticket folded into its own kernels: W_t = W * M_t.
 
-    Only these variables are saved: embeddings, folded kernels, biases, heads. No mask, no optimizer.
+    Saved are embeddings, folded kernels, biases and heads alone: no mask, no optimizer.
 
     Args:
       model: a trained ranker.
@@ -30,7 +32,11 @@ class ServingModule(tf.Module):
         super().__init__(name="ncs4cvr")
         self.recipe = model.recipe
         self._spec = raw_spec(self.recipe, transform_graph)
-        self.transform = transform_graph.transform_features_layer()
+        # Not TFT's Keras layer: saving a layer traces it several times over, which took most of
+        # the export. Its loader does the work; as the layer does, track the tables it holds.
+        loader = SavedModelLoader(transform_graph.transform_savedmodel_dir)
+        self._tables = loader.__dict__
+        self._transform = loader.apply_transform_model
         # The trunks' Keras layers stay out of the SavedModel; their variables go in.
         self._trunks = _Untracked([_frozen_trunk(trunk) for trunk in model.trunks])
         self.parameters = [v for trunk in model.trunks for v in trunk.trainable_variables]
@@ -41,7 +47,7 @@ class ServingModule(tf.Module):
 
     def score(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Raw columns (as `raw_spec` types them) -> {output: [batch]}, products included."""
-        inputs = self.transform(dict(raw))
+        inputs = self._transform(dict(raw))
         xs = [trunk(inputs) for trunk in self._trunks.items]
         if len(xs) == 1:
             xs *= len(self.towers)  # a trunk for all
@@ -58,11 +64,14 @@ class ServingModule(tf.Module):
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """serving_default: serialized tf.Examples; predict: one dense tensor per raw column."""
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+        # There is nothing for AutoGraph to rewrite, and its search takes longer than all else here.
+        @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.string, "examples")], autograph=False
+        )
         def serving_default(examples):
             return self.score(tf.io.parse_example(examples, self._spec))
 
-        @tf.function
+        @tf.function(autograph=False)
         def predict(**columns):
             return self.score({c: _as_parsed(self._spec[c], x) for c, x in columns.items()})
 

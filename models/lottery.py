@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+
 from ncs4cvr.models import sharing, sparsity, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.ranker import Ranker, compiled
@@ -76,13 +76,13 @@ def find_tickets(
                 copies, train.epoch(number, recipe.batch_size, recipe.seed), rows, title
             )
         metrics = training.validate(copies, valid)
-        kept = [sparsity.density(sharing.get_ticket(c)) for c in connections]
+        chosen = {name: metrics[name] for name in (task_metric(t, metrics) for t in tasks)}
         told = "  ".join(
-            f"{t.name} keeps {share:.1%}: {task_metric(t, metrics)} {metrics[task_metric(t, metrics)]:.4f}"
-            for t, share in zip(tasks, kept, strict=True)
+            f"{t.name} keeps {sparsity.density(sharing.get_ticket(c)):.1%}: {name} {value:.4f}"
+            for t, c, (name, value) in zip(tasks, connections, chosen.items(), strict=True)
         )
         log.info("%s  %s  (%.0f s)", title, told, time.monotonic() - began)
-        return {task_metric(t, metrics): metrics[task_metric(t, metrics)] for t in tasks}
+        return chosen
 
     def prune(task: int, ticket: Ticket, keep: float) -> Ticket:
         return sparsity.prune_smallest([k.numpy() for k, _ in connections[task]], ticket, keep)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.metrics import mean_squared_error, roc_auc_score
+
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Product, Task
-from sklearn.metrics import mean_squared_error, roc_auc_score
 
 
 def outputs_of(recipe: Recipe, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

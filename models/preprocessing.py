@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -16,8 +17,8 @@ HOUR_MS = 3_600_000
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]):
     """Features by their names as int64 ids (0 = missing or padding) or floats, labels unchanged.
 
-    Ids of a vocabulary: 0 missing, 1..V the values seen at least `min_count` times in training, most
-    frequent first, then `hash_buckets` for all others.
+    Ids of a vocabulary: 0 missing, 1..V the values seen at least `min_count` times in training,
+    most frequent first, then `hash_buckets` for all others.
     """
     recipe = Recipe.from_json(custom_config["recipe"])
     features = sorted(recipe.features, key=lambda f: f.name != f.vocabulary)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+
 from ncs4cvr.models import losses
 from ncs4cvr.models.embeddings import FieldEmbedding
 from ncs4cvr.models.interactions import INTERACTIONS
@@ -31,9 +32,9 @@ class Trunk(tf.keras.layers.Layer):
 
     def __init__(self, recipe: Recipe, sizes: Mapping[str, int], name: str):
         super().__init__(name=name)
-        self.embedding = FieldEmbedding(recipe.features, sizes, recipe.embedding_dim)
         self.history = {f.column: f for f in recipe.features if f.kind == "sequence"}
         _check_history(self.history)
+        self.embedding = FieldEmbedding(recipe.features, sizes, recipe.embedding_dim)
         self.interests = MeanInterests()
         self.interaction = INTERACTIONS[recipe.interaction]()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow_model_optimization as tfmot
+
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.schemas.recipe import Recipe
 

@@ -7,9 +7,11 @@ below are shared) and returns one representation [batch, hidden[-1]] per task.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
+
 from ncs4cvr.models import sparsity
 
 Connections = list[tuple[tf.Variable, tf.Variable]]
@@ -18,7 +20,7 @@ Connections = list[tuple[tf.Variable, tf.Variable]]
 class MaskedMLP(tf.keras.layers.Layer):
     """A ReLU MLP whose kernels serve every task under its own mask.
 
-    h_l = relu(h_{l-1} (W_l * M_{t,l}) + b_l), l = 1..len(hidden)       (LT4REC / NCS4CVR, 2008.09872)
+    h_l = relu(h_{l-1} (W_l * M_{t,l}) + b_l), l = 1..len(hidden)       (NCS4CVR, arXiv 2008.09872)
     W and b are common to all tasks, the masks M_t are constants of 0 and 1 and biases are not
     masked. The gradient of task t reaches only connections of its ticket, by the chain rule.
 
@@ -38,7 +40,7 @@ class MaskedMLP(tf.keras.layers.Layer):
     def build(self, input_shape):
         """Adds kernels, biases and one all-ones mask a task and layer."""
         sizes = [int(input_shape[-1]), *self.hidden]
-        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             self.kernels.append(
                 self.add_weight(f"kernel_{i}", (fan_in, fan_out), initializer="glorot_normal")
             )

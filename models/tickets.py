@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
 from ncs4cvr.models import sparsity
 from ncs4cvr.models.search import Round
 from ncs4cvr.models.sparsity import Ticket

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+
 from ncs4cvr.models import lottery, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import export

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import tensorflow as tf
+
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.metrics import evaluate
 from ncs4cvr.models.ranker import Ranker

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_metadata.proto import metadata_store_pb2
+from ml_metadata.proto import ConnectionConfig
 from tfx.components import (
     DistributionValidator,
     Evaluator,
@@ -57,7 +57,7 @@ class Places:
 def create_pipeline(
     recipe: Recipe,
     places: Places,
-    metadata: metadata_store_pb2.ConnectionConfig | None = None,
+    metadata: ConnectionConfig | None = None,
     example_gen: BaseNode | None = None,
     beam_args: Sequence[str] = (),
 ) -> Pipeline:
@@ -121,6 +121,7 @@ def create_pipeline(
         preprocessing_fn="ncs4cvr.models.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=[train], transform=[train, validate]),
         disable_statistics=True,
+        disable_analyzer_cache=True,  # pays only where files of earlier days come again
         custom_config={
             "recipe": for_transform(recipe).to_json(),
             "code_version": code_version("ncs4cvr.models.preprocessing"),

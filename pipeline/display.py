@@ -49,8 +49,8 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
 class Display(logging.Handler):
     """One line a component; on a terminal the running one shows its seconds and latest word.
 
-    The latest word is the last INFO record of the logger "ncs4cvr"; where there is no terminal,
-    every such record is a line.
+    The latest word is the last INFO record of the logger "ncs4cvr". Where there is no terminal,
+    every such record is a line, except progress within a step: extra={"fleeting": True}.
     """
 
     def __init__(self, stream: TextIO):
@@ -93,7 +93,7 @@ class Display(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
         self._word = record.getMessage()
-        if not self._live:
+        if not self._live and not getattr(record, "fleeting", False):
             self.say(f"  {self._name}: {self._word}" if self._name else f"  {self._word}")
 
     def _spin(self) -> None:

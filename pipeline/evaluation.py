@@ -7,13 +7,13 @@ import json
 import tensorflow_model_analysis as tfma
 
 from ncs4cvr.schemas.recipe import Recipe
-from ncs4cvr.schemas.tasks import Gate, Task
+from ncs4cvr.schemas.tasks import Gate, Product, Task
 
 THRESHOLDS = 10_000  # of the AUC's histogram: within 1e-4 of the exact value
 
 
 def eval_config(recipe: Recipe) -> tfma.EvalConfig:
-    """AUC and calibration of every output, on the rows where its label counts.
+    """AUC (MSE for a ratio) and calibration of every output, on the rows where its label counts.
 
     A metric's name is the gate's: `<output>_auc` or `<output>_calibration`. The change thresholds
     (`worse_by`) take effect where a model was blessed before.
@@ -36,7 +36,7 @@ def eval_config(recipe: Recipe) -> tfma.EvalConfig:
             *(tfma.SlicingSpec(feature_keys=[column]) for column in recipe.slices),
         ],
         metrics_specs=[
-            tfma.MetricsSpec(output_names=[output.name], metrics=_metrics(recipe, output.name))
+            tfma.MetricsSpec(output_names=[output.name], metrics=_metrics(recipe, output))
             for output in recipe.outputs
         ],
         # Keras's own metrics cannot be had where only some outputs are weighted.
@@ -44,28 +44,27 @@ def eval_config(recipe: Recipe) -> tfma.EvalConfig:
     )
 
 
-def metric_names(recipe: Recipe) -> list[str]:
-    """Everything that is measured."""
-    return [f"{o.name}_{kind}" for o in recipe.outputs for kind in ("auc", "calibration")]
-
-
-def _metrics(recipe: Recipe, output: str) -> list[tfma.MetricConfig]:
+def _metrics(recipe: Recipe, output: Task | Product) -> list[tfma.MetricConfig]:
     gates = {gate.metric: gate for gate in recipe.gates}
-    auc = {"name": f"{output}_auc", "num_thresholds": THRESHOLDS}
-    calibration = {"name": f"{output}_calibration"}
-    return [
-        tfma.MetricConfig(
-            class_name=kind,
-            config=json.dumps(config),
-            threshold=_threshold(gates.get(str(config["name"]))),
-        )
-        for kind, config in (("AUC", auc), ("Calibration", calibration))
-    ]
+    ratios = {label.name for label in recipe.log.labels if label.over}
+    metrics = []
+    for kind, config in (
+        ("MeanSquaredError", {"name": f"{output.name}_mse"})
+        if output.label in ratios
+        else ("AUC", {"name": f"{output.name}_auc", "num_thresholds": THRESHOLDS}),
+        ("Calibration", {"name": f"{output.name}_calibration"}),
+    ):
+        metric = tfma.MetricConfig(class_name=kind, config=json.dumps(config))
+        if gate := gates.get(str(config["name"])):
+            # A plain `threshold` would hold every slice to it, however small.
+            metric.per_slice_thresholds.add(
+                slicing_specs=[tfma.SlicingSpec()], threshold=_threshold(gate)
+            )
+        metrics.append(metric)
+    return metrics
 
 
-def _threshold(gate: Gate | None) -> tfma.MetricThreshold | None:
-    if gate is None:
-        return None
+def _threshold(gate: Gate) -> tfma.MetricThreshold:
     threshold = tfma.MetricThreshold()
     if gate.at_least is not None:
         threshold.value_threshold.lower_bound.value = gate.at_least

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import text_format
-from ml_metadata.proto import metadata_store_pb2
+from ml_metadata.proto import ConnectionConfig, Execution
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
@@ -36,8 +36,6 @@ BEAM_ARGS = (
 )
 
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
-
-Execution = metadata_store_pb2.Execution
 
 
 class ComponentFailed(Exception):
@@ -118,9 +116,7 @@ def run_pipeline(
     return steps
 
 
-def _finished(
-    name: str, info: object, connection: metadata_store_pb2.ConnectionConfig, seconds: float
-) -> Step:
+def _finished(name: str, info: object, connection: ConnectionConfig, seconds: float) -> Step:
     with metadata.Metadata(connection) as handle:
         number = getattr(info, "execution_id", None)
         if number is None:

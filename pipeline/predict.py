@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,7 @@ import tensorflow as tf
 from ncs4cvr.schemas.log import MISSING
 
 BATCH_ROWS = 4096
-READERS = {
-    ".parquet": pd.read_parquet,
-    ".csv": lambda path: pd.read_csv(path, keep_default_na=True, low_memory=False),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, convert_dates=False),
-    ".json": lambda path: pd.read_json(path, lines=True, convert_dates=False),
-}
+ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
 KINDS = {tf.int64: "int", tf.float32: "float", tf.string: "string"}
 
 
@@ -37,7 +32,8 @@ def score_file(model_folder: Path, path: Path) -> pd.DataFrame:
     """
     signature = tf.saved_model.load(str(newest_version(model_folder))).signatures["predict"]
     wanted: Mapping[str, tf.TensorSpec] = signature.structured_input_signature[1]
-    rows = read(path)
+    text = [name for name, spec in wanted.items() if spec.dtype == tf.string]
+    rows = read(path, text)
     check_columns(rows, wanted, path)
     scores: dict[str, list[np.ndarray]] = {}
     for first in range(0, len(rows), BATCH_ROWS):
@@ -72,14 +68,20 @@ def newest_version(folder: Path) -> Path:
     return max(versions, key=lambda version: int(version.name))
 
 
-def read(path: Path) -> pd.DataFrame:
-    """The rows of a Parquet, CSV or JSON-lines file."""
-    if path.suffix not in READERS:
-        raise InputError(f"{path}: expected a file that ends in {', '.join(READERS)}")
+def read(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of a Parquet, CSV or JSON-lines file; columns in `text` stay text."""
+    if path.suffix not in ENDINGS:
+        raise InputError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    as_text = dict.fromkeys(text, str)
     try:
-        rows = READERS[path.suffix](path)
+        if path.suffix == ".parquet":
+            rows = pd.read_parquet(path)
+        elif path.suffix == ".csv":
+            rows = pd.read_csv(path, dtype=as_text, low_memory=False)
+        else:
+            rows = pd.read_json(path, lines=True, convert_dates=False, dtype=as_text)
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are among these
         raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     if rows.empty:
@@ -115,7 +117,7 @@ def to_tensor(column: pd.Series, spec: tf.TensorSpec, path: Path) -> tf.Tensor:
 def _values(column: pd.Series, kind: str, path: Path) -> np.ndarray:
     gaps = column.isna().to_numpy()
     if kind == "string":
-        return np.where(gaps, MISSING[kind], column.astype(str))
+        return column.astype(str).mask(gaps, MISSING[kind]).to_numpy()
     numbers = pd.to_numeric(column, errors="coerce")
     odd = numbers.isna().to_numpy() & ~gaps
     if kind == "int":
@@ -128,7 +130,8 @@ def _values(column: pd.Series, kind: str, path: Path) -> np.ndarray:
         )
     dtype = np.dtype(np.int64 if kind == "int" else np.float32)
     present = numbers.where(~gaps, 0).to_numpy().astype(dtype)
-    return np.where(gaps, dtype.type(MISSING[kind]), present)
+    present[gaps] = MISSING[kind]
+    return present
 
 
 def _list(cell: Any, number: Any, name: Any, path: Path) -> list[Any]:

@@ -93,13 +93,16 @@ def located(log: Log, recipe_file: Path) -> Log:
     "Beside" is the first folder above the recipe's file under which a file matches, so a built-in
     recipe finds its checkout's data from everywhere.
     """
+
+    def here(paths: str) -> str:
+        return ",".join(_locate(p.strip(), recipe_file) for p in paths.split(",") if p.strip())
+
     return dataclasses.replace(
         log,
-        **{
-            kind: ",".join(_locate(p.strip(), recipe_file) for p in paths.split(",") if p.strip())
-            for kind in ("events", "users", "videos", "history")
-            if (paths := getattr(log, kind))
-        },
+        events=here(log.events),
+        users=here(log.users),
+        videos=here(log.videos),
+        history=here(log.history),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2
 from tfx.proto import distribution_validator_pb2
 
 from ncs4cvr.schemas import data_schema
 from ncs4cvr.schemas.recipe import Recipe
 
-Config = distribution_validator_pb2.DistributionValidatorConfig
+Config: TypeAlias = distribution_validator_pb2.DistributionValidatorConfig
 
 
 def drift_config(recipe: Recipe) -> Config:

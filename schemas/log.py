@@ -87,7 +87,7 @@ class Log:
     video: str = "video_id"
     time: str = "time_ms"
     time_unit: Literal["ms", "s"] = "ms"
-    day: str = ""  # a YYYYMMDD or ISO day column; "" derives the day from `time`
+    day: str = ""  # a YYYYMMDD or ISO day column that decides the split; "" takes it from `time`
     utc_offset_hours: float = 0.0
     history_order: str = "steps_before_cutoff"
     history_length: int = 50

@@ -108,7 +108,7 @@ class Recipe:
     @staticmethod
     def from_json(text: str) -> Recipe:
         """Rebuilds and checks what `to_json` wrote."""
-        return _build(Recipe, json.loads(text))
+        return from_plain(Recipe, json.loads(text))
 
     def replace(self, **changes: Any) -> Recipe:
         """A changed copy, checked anew."""
@@ -151,18 +151,22 @@ def _ints(value: str) -> tuple[int, ...]:
     return tuple(int(part) for part in value.split(","))
 
 
-def _build(kind: Any, value: Any) -> Any:
-    """Rebuilds frozen rows (and tuples of them) from plain JSON values."""
+def from_plain(kind: Any, value: Any) -> Any:
+    """Rebuilds and checks frozen rows (and tuples of them) from what json.loads gives.
+
+    Raises:
+      ValueError: a key that the row does not have; names the nearest.
+    """
     if dataclasses.is_dataclass(kind):
         types = typing.get_type_hints(kind)
         for key in value:
             _one_of(f"{kind.__name__} key", key, list(types))  # type: ignore[union-attr]
-        return kind(**{key: _build(types[key], v) for key, v in value.items()})
+        return kind(**{key: from_plain(types[key], v) for key, v in value.items()})
     if typing.get_origin(kind) is tuple:
         args = typing.get_args(kind)
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_build(args[0], v) for v in value)
-        return tuple(_build(a, v) for a, v in zip(args, value, strict=True))
+            return tuple(from_plain(args[0], v) for v in value)
+        return tuple(from_plain(a, v) for a, v in zip(args, value, strict=True))
     return value
 
 

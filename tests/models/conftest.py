@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from ncs4cvr.models import export as exporting
+from ncs4cvr.models import trainer
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.preprocessing import preprocessing_fn, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker, compiled
 from ncs4cvr.models.sharing import set_ticket
+from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log
 from ncs4cvr.schemas.recipe import Recipe
@@ -105,6 +109,70 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         _write(folder / f"raw_{name}.gz", [_encode(row) for row in split])
         _write(folder / f"{name}.gz", _transformed(split, graph))
     return World(rows, valid_rows, folder, graph, vocabulary_sizes(TINY, graph))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What search_fn and run_fn left: folders, and the model as it was exported."""
+
+    found: str
+    tickets: str
+    folder: Path
+    model: Ranker
+
+    @property
+    def saved(self) -> str:
+        """The SavedModel."""
+        return f"{self.folder}/Format-Serving"
+
+
+@pytest.fixture(scope="session")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    recipe = TINY.replace(rounds=1, max_epochs=2, patience=9)
+    found, tickets, folder = (tmp_path_factory.mktemp(n) for n in ("found", "tickets", "trained"))
+    splits = (f"{world.folder}/train*", f"{world.folder}/valid*")
+    trainer.search_fn(recipe.to_json(), *splits, f"{world.folder}/graph", str(found))
+    _sparser(Tickets.load(str(found))).save(str(tickets))
+    models = []
+
+    def export(model: Ranker, *args: Any) -> None:
+        models.append(model)
+        exporting.export(model, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "export", export)
+        trainer.run_fn(_fn_args(world, recipe, folder, tickets=str(tickets)))
+    return Trained(str(found), str(tickets), folder, models[0])
+
+
+def _sparser(found: Tickets) -> Tickets:
+    """Other masks with the same start: whatever round was chosen, two thirds are pruned."""
+    rng = np.random.default_rng(1)
+    shapes = [tuple(shape) for shape in found.facts["shapes"]]
+    masks = {task: [rng.random(shape) < 1 / 3 for shape in shapes] for task in found.tickets}
+    return Tickets(masks, found.start, found.facts)
+
+
+@pytest.fixture(scope="session")
+def fn_args(world: World) -> Callable[..., SimpleNamespace]:
+    """Makes what TFX hands to run_fn: recipe, folder for the outputs, tickets=..."""
+    return partial(_fn_args, world)
+
+
+def _fn_args(world: World, recipe: Recipe, folder: Path, **config: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        custom_config={
+            "recipe": recipe.to_json(),
+            "checkpoint": f"{folder}/checkpoint",
+            "raw_examples": f"{world.folder}/raw_valid*",
+            **config,
+        },
+        transform_output=f"{world.folder}/graph",
+        train_files=[f"{world.folder}/train*"],
+        eval_files=[f"{world.folder}/valid*"],
+        model_run_dir=f"{folder}/run",
+        serving_model_dir=f"{folder}/Format-Serving",
+    )
 
 
 @pytest.fixture

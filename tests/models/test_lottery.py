@@ -56,27 +56,28 @@ def _same(a, b):
 
 @pytest.fixture(scope="module")
 def search(world, recipe):
-    return Watched(world, recipe)
+    return Watched(world, recipe.replace(warmup_steps=2))
 
 
 @pytest.fixture(scope="module")
 def again(world, recipe):
-    return Watched(world, recipe)
+    return Watched(world, recipe.replace(warmup_steps=2))
 
 
-@pytest.fixture(scope="module")
-def warm(world, recipe):
-    # 300 rows are 5 steps of 64: the warm-up goes on into a second pass.
-    return Watched(world, recipe.replace(rounds=1, warmup_steps=7))
+@pytest.fixture
+def untrained(world, recipe, monkeypatch):
+    """What a search finds that trains nothing."""
+    metrics = {"ctr_auc": 0.5, "cvr_auc": 0.5}
+    monkeypatch.setattr(training, "train_epoch", lambda *_: 0.0)
+    monkeypatch.setattr(training, "validate", lambda *_: metrics)
+    return lottery.find_tickets(recipe, world.sizes, world.train, world.valid, 300, {})
 
 
-@pytest.mark.parametrize("which", ["search", "warm"])
-def test_every_round_starts_bit_for_bit_at_the_common_start(which, request):
-    starts = request.getfixturevalue(which).starts
-    assert len(starts) == (3 if which == "search" else 2)
-    for start in starts[1:]:
+def test_every_round_starts_bit_for_bit_at_the_common_start(search):
+    assert len(search.starts) == 3
+    for start in search.starts[1:]:
         for task in range(2):
-            assert _same(start[task], starts[0][task])
+            assert _same(start[task], search.starts[0][task])
 
 
 def test_every_round_starts_with_a_fresh_optimizer(search):
@@ -102,12 +103,13 @@ def test_tickets_of_the_rounds_are_nested_and_as_dense_as_asked(search, recipe):
             assert all((a <= b).all() for a, b in zip(after[task], before[task], strict=True))
 
 
-def test_the_chosen_round_is_the_best_and_its_ticket_is_the_result(search):
+def test_the_chosen_round_is_the_sparsest_good_one_and_its_ticket_the_result(search, recipe):
     facts = search.found.facts
     for task, name in enumerate(("ctr", "cvr")):
         values = [r["metrics"][f"{name}_auc"] for r in facts["rounds"]]
         k = facts["chosen"][name]
-        assert values[k] == max(values)
+        good = [i for i, value in enumerate(values) if value >= max(values) - recipe.ticket_tie]
+        assert k == good[-1]
         assert _same(search.found.tickets[name], search.masks[k][task])
 
 
@@ -122,9 +124,7 @@ def test_the_same_seed_finds_the_same_tickets_and_metrics(search, again):
     assert _same(search.found.start, again.found.start)
 
 
-@pytest.mark.parametrize("which", ["search", "warm"])
-def test_the_trainer_starts_where_the_search_started(which, world, recipe, request):
-    search = request.getfixturevalue(which)
+def test_the_trainer_starts_where_the_search_started(world, recipe, search):
     model, _ = _trainers_model(world, recipe, search.found)
     for task in range(2):
         assert _same(_network(model, task), search.starts[0][task])
@@ -137,13 +137,18 @@ def test_the_trainer_trains_under_the_found_tickets(world, recipe, search):
         assert _same(get_ticket(model.sharing.connections(task)), search.found.tickets[name])
 
 
-def test_without_warm_up_the_start_is_the_seeds(world, recipe, search):
+def test_without_warm_up_the_start_is_the_seeds(world, recipe, untrained):
+    _, untouched = _trainers_model(world, recipe, untrained)
+    assert _same(untouched, untrained.start)
+
+
+def test_a_warm_up_moves_the_start(search, world, recipe):
     _, untouched = _trainers_model(world, recipe, search.found)
-    assert _same(untouched, search.found.start)
+    assert not any(np.array_equal(a, b) for a, b in zip(untouched[1:], search.found.start[1:]))
 
 
-def test_a_warm_up_takes_all_its_steps_and_moves_the_start(world, recipe, search, warm):
-    assert not _same(search.found.start[:1], warm.found.start[:1])
+def test_a_warm_up_takes_all_its_steps_in_several_passes(world, recipe):
+    # 300 rows are 5 steps of 64: seven go on into a second pass.
     steps = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -154,7 +159,7 @@ def test_a_warm_up_takes_all_its_steps_and_moves_the_start(world, recipe, search
         batch = next(iter(world.valid.in_order()))
         model = lottery.build(recipe.replace(warmup_steps=7), world.sizes, batch)
         lottery.warm_up(model, world.train, len(world.rows))
-    assert sum(steps) == 7
+    assert steps == [5, 2]
 
 
 def test_another_seed_is_another_start(world, recipe, search):
@@ -181,16 +186,16 @@ def test_a_model_without_common_masks_takes_no_tickets(world, recipe, search, ki
         _trainers_model(world, recipe.replace(sharing=kind), search.found)
 
 
-def test_new_vocabularies_start_anew_and_all_else_at_the_common_start(world, recipe, warm, caplog):
+def test_new_vocabularies_alone_start_anew(world, recipe, search, caplog):
     grown = {**world.sizes, "user": world.sizes["user"] + 5}
     batch = next(iter(world.valid.in_order(recipe.batch_size)))
     model = lottery.build(recipe, grown, batch)
     table = model.trunks[0].embedding.table.numpy()
-    lottery.apply_tickets(model, warm.found)
+    lottery.apply_tickets(model, search.found)
     assert "vocabularies changed" in caplog.text
     np.testing.assert_array_equal(model.trunks[0].embedding.table, table)
     others = [v for v in model.trainable_variables if v.shape != table.shape]
-    start = [w for w in warm.found.start if w.shape[0] != table.shape[0] - 5]
+    start = [w for w in search.found.start if w.shape[0] != table.shape[0] - 5]
     assert _same([v.numpy() for v in others], start)
 
 

@@ -86,5 +86,5 @@ def test_a_split_without_rows_of_a_task_is_an_error(recipe, split, loss):
     conditional = recipe.replace(
         tasks=(Task("cvr", "conversion", given="click", loss=loss),), products=()
     )
-    with pytest.raises(ValueError, match="cvr: .* 0 rows"):
+    with pytest.raises(ValueError, match=r"cvr: .* 0 rows"):
         evaluate(conditional, predictions, {**labels, "click": np.zeros(200)})

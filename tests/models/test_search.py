@@ -69,6 +69,15 @@ def test_the_best_round_has_the_lowest_mse():
     assert best_round(_rounds("watch_mse", [0.3, 0.1, 0.2]), "watch_mse") == 1
 
 
+@pytest.mark.parametrize(
+    ("metric", "values"), [("ctr_auc", [0.71, 0.709, 0.708]), ("watch_mse", [0.1, 0.101, 0.102])]
+)
+def test_a_sparser_round_wins_where_it_is_worse_by_no_more_than_the_tie(metric, values):
+    assert best_round(_rounds(metric, values), metric, tie=0.0005) == 0
+    assert best_round(_rounds(metric, values), metric, tie=0.0015) == 1
+    assert best_round(_rounds(metric, values), metric, tie=0.0025) == 2
+
+
 @pytest.mark.parametrize("metric", ["ctr_auc", "watch_mse"])
 def test_ties_go_to_the_sparser_round(metric):
     assert best_round(_rounds(metric, [0.5, 0.5, 0.5]), metric) == 2

@@ -1,5 +1,7 @@
 """Mask arithmetic: densities, nesting, thresholds and overlap."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_density_after_each_round_is_exact(keep, rounds):
 
 def test_tickets_of_successive_rounds_are_nested():
     tickets = _rounds(0.1, 5)
-    for before, after in zip(tickets, tickets[1:], strict=False):
+    for before, after in itertools.pairwise(tickets):
         assert all((a <= b).all() for a, b in zip(after, before, strict=True))
 
 

@@ -11,95 +11,39 @@ from tfx.types import artifact_utils, standard_artifacts
 from ncs4cvr.components import ticket_search
 from ncs4cvr.components import trainer as trainer_component
 from ncs4cvr.components.artifacts import TaskTickets
-from ncs4cvr.models import trainer, training
+from ncs4cvr.models import trainer
+from ncs4cvr.models.sharing import get_ticket
 from ncs4cvr.models.tickets import Tickets
 
 
-@pytest.fixture(scope="module")
-def short(recipe):
-    return recipe.replace(rounds=1, max_epochs=2, patience=9)
-
-
-@pytest.fixture(scope="module")
-def tickets(world, short, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("tickets"))
-    trainer.search_fn(
-        short.to_json(),
-        f"{world.folder}/train*",
-        f"{world.folder}/valid*",
-        f"{world.folder}/graph",
-        folder,
-    )
-    return folder
-
-
-def _fn_args(world, recipe, folder, **config):
-    return SimpleNamespace(
-        custom_config={
-            "recipe": recipe.to_json(),
-            "checkpoint": f"{folder}/checkpoint",
-            "raw_examples": f"{world.folder}/raw_valid*",
-            **config,
-        },
-        transform_output=f"{world.folder}/graph",
-        train_files=[f"{world.folder}/train*"],
-        eval_files=[f"{world.folder}/valid*"],
-        model_run_dir=f"{folder}/run",
-        serving_model_dir=f"{folder}/Format-Serving",
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(world, short, tickets, tmp_path_factory):
-    """run_fn's outputs, after a first try that was stopped in the second epoch."""
-    folder = tmp_path_factory.mktemp("trained")
-    args = _fn_args(world, short, folder, tickets=tickets)
-    validated = []
-
-    def stop(*_):
-        validated.append(1)
-        if len(validated) == 2:
-            raise KeyboardInterrupt
-        return validate(*_)
-
-    validate = training.validate
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "validate", stop)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.run_fn(args)
-        assert not (folder / "Format-Serving").exists()
-    trainer.run_fn(args)
-    return folder
-
-
-def test_search_fn_writes_tickets_of_every_task(tickets, short):
-    found = Tickets.load(tickets)
+def test_search_fn_writes_tickets_of_every_task(trained):
+    found = Tickets.load(trained.found)
     assert sorted(found.tickets) == ["ctr", "cvr"]
     assert len(found.facts["rounds"]) == 2
-    assert found.facts["made_from"]["recipe"] == short.name
+    assert found.facts["made_from"]["recipe"] == "tiny"
 
 
-def test_run_fn_writes_a_model_that_answers(trained, world):
-    model = tf.saved_model.load(str(trained / "Format-Serving"))
-    records = tf.data.TFRecordDataset(f"{world.folder}/raw_valid.gz", "GZIP").take(3)
-    out = model.signatures["serving_default"](tf.constant(list(records.as_numpy_iterator())))
-    assert out["ctcvr"].shape == (3,)
+def test_run_fn_trains_under_the_tickets(trained):
+    found = Tickets.load(trained.tickets)
+    for task, name in enumerate(("ctr", "cvr")):
+        got = get_ticket(trained.model.sharing.connections(task))
+        assert all((a == b).all() for a, b in zip(got, found.tickets[name], strict=True))
 
 
-def test_run_fn_goes_on_where_it_was_stopped_and_tells_every_epoch(trained):
-    facts = json.loads((trained / "run" / "training.json").read_text())
+def test_run_fn_tells_every_epoch_and_the_best(trained):
+    facts = json.loads((trained.folder / "run" / "training.json").read_text())
     assert len(facts["epochs"]) == 2
     watched = [epoch["watched"] for epoch in facts["epochs"]]
     assert watched[facts["best_epoch"] - 1] == max(watched)
 
 
 def test_run_fn_leaves_no_checkpoint_behind(trained):
-    assert not (trained / "checkpoint").exists()
+    assert not (trained.folder / "checkpoint").exists()
 
 
 def test_run_fn_writes_every_epoch_for_tensorboard(trained):
     seen = {}
-    for path in sorted((trained / "run").glob("events*")):
+    for path in sorted((trained.folder / "run").glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 seen.setdefault(value.tag, set()).add(event.step)
@@ -107,8 +51,8 @@ def test_run_fn_writes_every_epoch_for_tensorboard(trained):
     assert seen["validation/cvr_auc"] == {1, 2}
 
 
-def test_run_fn_refuses_tickets_of_another_model(world, short, tickets, tmp_path):
-    args = _fn_args(world, short.replace(hidden=(4, 4)), tmp_path, tickets=tickets)
+def test_run_fn_refuses_tickets_of_another_model(trained, recipe, fn_args, tmp_path):
+    args = fn_args(recipe.replace(hidden=(4, 4)), tmp_path, tickets=trained.tickets)
     with pytest.raises(ValueError, match="belongs to layers"):
         trainer.run_fn(args)
 
@@ -135,7 +79,7 @@ def _inputs(tickets="/tickets/1"):
 
 
 @pytest.fixture
-def fn_args(monkeypatch, tmp_path):
+def component_args(monkeypatch, tmp_path):
     """The arguments that the Trainer's executor makes of artifacts and its own parameters."""
     component = trainer_component.Trainer(
         types.Channel(standard_artifacts.Examples),
@@ -163,19 +107,19 @@ def fn_args(monkeypatch, tmp_path):
     return make
 
 
-def test_the_trainer_hands_tickets_and_raw_validation_examples_to_run_fn(fn_args):
-    config = fn_args(_inputs()).custom_config
+def test_the_trainer_hands_tickets_and_raw_validation_examples_to_run_fn(component_args):
+    config = component_args(_inputs()).custom_config
     assert config["tickets"] == "/tickets/1"
     assert config["raw_examples"] == "/raw/Split-validate/*"
 
 
-def test_the_trainer_runs_without_tickets(fn_args):
-    assert "tickets" not in fn_args(_inputs(tickets="")).custom_config
+def test_the_trainer_runs_without_tickets(component_args):
+    assert "tickets" not in component_args(_inputs(tickets="")).custom_config
 
 
-def test_the_checkpoint_belongs_to_inputs_and_parameters(fn_args, tmp_path):
+def test_the_checkpoint_belongs_to_inputs_and_parameters(component_args, tmp_path):
     def checkpoint(*args, **kwargs):
-        return fn_args(*args, **kwargs).custom_config["checkpoint"]
+        return component_args(*args, **kwargs).custom_config["checkpoint"]
 
     first = checkpoint(_inputs())
     assert first.startswith(str(tmp_path))

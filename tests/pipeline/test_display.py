@@ -40,6 +40,7 @@ def test_without_a_terminal_every_word_is_a_line():
     with Display(stream) as display:
         display.start("Trainer")
         logging.getLogger("ncs4cvr").info("epoch %d", 1)
+        logging.getLogger("ncs4cvr").info("50%", extra={"fleeting": True})
         logging.getLogger("absl").info("chatter")
         display.end("12.0 s")
         display.start("Pusher")

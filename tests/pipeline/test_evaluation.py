@@ -7,7 +7,7 @@ import tensorflow_model_analysis as tfma
 
 from ncs4cvr.pipeline.evaluation import eval_config
 from ncs4cvr.pipeline.recipes.kuairand import RECIPE
-from ncs4cvr.schemas.tasks import Gate
+from ncs4cvr.schemas.tasks import Gate, Task
 
 
 def metrics_of(config):
@@ -16,6 +16,14 @@ def metrics_of(config):
         for spec in config.metrics_specs
         for metric in spec.metrics
     }
+
+
+def overall(metric):
+    """The threshold on all rows; slices have none, which a plain `threshold` would give them."""
+    assert not metric.HasField("threshold")
+    (each,) = metric.per_slice_thresholds
+    assert list(each.slicing_specs) == [tfma.SlicingSpec()]
+    return each.threshold
 
 
 def test_every_output_has_an_auc_and_a_calibration_under_the_gates_names():
@@ -59,21 +67,32 @@ def test_slices_are_the_recipes_and_the_whole():
 )
 def test_bounds_become_value_thresholds(gate, low, high):
     _, metric = metrics_of(eval_config(RECIPE.replace(gates=(gate,))))["cvr_auc"]
-    bounds = metric.threshold.value_threshold
+    threshold = overall(metric)
+    bounds = threshold.value_threshold
     assert (bounds.lower_bound.value if bounds.HasField("lower_bound") else None) == low
     assert (bounds.upper_bound.value if bounds.HasField("upper_bound") else None) == high
-    assert not metric.threshold.HasField("change_threshold")
+    assert not threshold.HasField("change_threshold")
 
 
 def test_worse_by_becomes_a_change_threshold():
     gate = Gate("cvr_auc", worse_by=0.003)
     _, metric = metrics_of(eval_config(RECIPE.replace(gates=(gate,))))["cvr_auc"]
-    change = metric.threshold.change_threshold
+    change = overall(metric).change_threshold
     assert change.absolute.value == -0.003
     assert change.direction == tfma.MetricDirection.HIGHER_IS_BETTER
-    assert not metric.threshold.HasField("value_threshold")
+    assert not overall(metric).HasField("value_threshold")
 
 
 def test_metrics_without_a_gate_have_no_threshold():
     metrics = metrics_of(eval_config(RECIPE.replace(gates=(Gate("cvr_auc", at_least=0.6),))))
-    assert [n for n, (_, m) in metrics.items() if m.HasField("threshold")] == ["cvr_auc"]
+    assert [n for n, (_, m) in metrics.items() if m.per_slice_thresholds] == ["cvr_auc"]
+
+
+def test_a_ratio_has_a_squared_error_in_place_of_an_auc():
+    recipe = RECIPE.replace(
+        tasks=(*RECIPE.tasks, Task("watch", "completion", loss="mse")),
+        gates=(Gate("cvr_auc", at_least=0.6),),
+    )
+    _, metric = metrics_of(eval_config(recipe))["watch_mse"]
+    assert metric.class_name == "MeanSquaredError"
+    assert "watch_auc" not in metrics_of(eval_config(recipe))
