@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+
 from ncs4cvr.models import lottery, metrics, sparsity, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import raw_spec

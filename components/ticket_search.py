@@ -6,17 +6,18 @@ import importlib
 import os
 from typing import Any
 
-from ncs4cvr.components.artifacts import TaskTickets
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from ncs4cvr.components.artifacts import TaskTickets
+
 
 class Executor(base_executor.BaseExecutor):
     """Calls `ncs4cvr.models.trainer.search_fn` on the splits."""
 
-    def Do(  # noqa: N802, TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],

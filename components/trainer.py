@@ -7,7 +7,6 @@ import json
 import os
 from typing import Any
 
-from ncs4cvr.components.artifacts import TaskTickets
 from tfx import types
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.dsl.components.base import base_component, executor_spec
@@ -15,13 +14,15 @@ from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
 
+from ncs4cvr.components.artifacts import TaskTickets
+
 RUN_FN = "ncs4cvr.models.trainer.run_fn"
 
 
 class Executor(GenericExecutor):
     """Adds the folders of tickets, raw examples and checkpoint to run_fn's custom_config."""
 
-    def _GetFnArgs(self, input_dict, output_dict, exec_properties):  # noqa: N802, TFX's name
+    def _GetFnArgs(self, input_dict, output_dict, exec_properties):
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
         config: dict[str, Any] = dict(fn_args.custom_config)
         if input_dict.get("tickets"):

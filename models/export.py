@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
@@ -183,7 +182,7 @@ def _as_parsed(spec, x: tf.Tensor):
     if x.dtype == tf.string:
         present = x != MISSING["string"]
     elif x.dtype == tf.int64:
-        present = x != np.int64(MISSING["int"])
+        present = x != tf.constant(MISSING["int"], tf.int64)
     else:
         present = ~tf.math.is_nan(x)
     where = tf.where(present)

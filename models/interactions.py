@@ -25,7 +25,7 @@ class Concat(tf.keras.layers.Layer):
         return _flat(fields)
 
 
-INTERACTIONS = {"dot": DotInteraction, "concat": Concat}
+INTERACTIONS: dict[str, type[tf.keras.layers.Layer]] = {"dot": DotInteraction, "concat": Concat}
 
 
 @tf.custom_gradient

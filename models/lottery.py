@@ -77,11 +77,9 @@ def find_tickets(
             )
         metrics = training.validate(copies, valid)
         chosen = {name: metrics[name] for name in (task_metric(t, metrics) for t in tasks)}
-        told = "  ".join(
-            f"{t.name} keeps {sparsity.density(sharing.get_ticket(c)):.1%}: {name} {value:.4f}"
-            for t, c, (name, value) in zip(tasks, connections, chosen.items(), strict=True)
-        )
-        log.info("%s  %s  (%.0f s)", title, told, time.monotonic() - began)
+        kept = [sparsity.density(sharing.get_ticket(c)) for c in connections]
+        told = [f"keeps {k:.1%}: {m} {v:.4f}" for k, (m, v) in zip(kept, chosen.items())]
+        log.info("%s  %s  (%.0f s)", title, "  ".join(told), time.monotonic() - began)
         return chosen
 
     def prune(task: int, ticket: Ticket, keep: float) -> Ticket:

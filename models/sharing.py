@@ -133,7 +133,7 @@ class ConnectionSharing(tf.keras.layers.Layer):
         return list(zip(self.mlp.kernels, self.mlp.masks[task], strict=True))
 
 
-SHARINGS = {
+SHARINGS: dict[str, type[tf.keras.layers.Layer]] = {
     "single_task": SingleTask,
     "shared_bottom": SharedBottom,
     "ncs4cvr": ConnectionSharing,

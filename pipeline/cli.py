@@ -111,9 +111,13 @@ def _explained(error: Exception, log: Path) -> CommandFailed:
 
 def tickets(options: argparse.Namespace) -> int:
     """`ncs4cvr tickets`."""
-    # By name: the pipeline itself imports no model code.
-    show = importlib.import_module("ncs4cvr.models.tickets").show
-    print(show(str(_tickets_folder(Path(options.folder))), options.png))
+    from ncs4cvr.pipeline.display import chatter_to
+
+    folder = str(_tickets_folder(Path(options.folder)))
+    with chatter_to(Path(os.devnull)):
+        # By name: the pipeline itself imports no model code.
+        told = importlib.import_module("ncs4cvr.models.tickets").show(folder, options.png)
+    print(told)
     return PUSHED
 
 

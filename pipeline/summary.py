@@ -61,11 +61,12 @@ def _metrics(evaluation: str) -> tuple[dict[str, float], dict[str, dict[str, flo
 
 
 def _slice_name(key: metrics_for_slice_pb2.SliceKey) -> str:
-    names = [
-        f"{single.column}={getattr(single, single.WhichOneof('kind'))}"
-        for single in key.single_slice_keys
-    ]
-    return ",".join(n.decode() if isinstance(n, bytes) else n for n in names) or OVERALL
+    names = []
+    for single in key.single_slice_keys:
+        value = getattr(single, single.WhichOneof("kind"))
+        value = value.decode() if isinstance(value, bytes) else value
+        names.append(f"{single.column}={value}")
+    return ",".join(names) or OVERALL
 
 
 def failures(evaluation: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 #: How a missing value of each type is written in a dense serving tensor.
@@ -131,6 +132,6 @@ class Log:
                 f"orphan_conversions is {self.orphan_conversions!r}; it must be keep or drop"
             )
         days = sorted((s.first, s.last, s.name) for s in self.splits)
-        for (_, last, a), (first, _, b) in zip(days, days[1:], strict=False):
+        for (_, last, a), (first, _, b) in pairwise(days):
             if first <= last:
                 raise ValueError(f"splits {a!r} and {b!r} overlap: {first} <= {last}")

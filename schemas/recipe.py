@@ -157,10 +157,10 @@ def from_plain(kind: Any, value: Any) -> Any:
     Raises:
       ValueError: a key that the row does not have; names the nearest.
     """
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         types = typing.get_type_hints(kind)
         for key in value:
-            _one_of(f"{kind.__name__} key", key, list(types))  # type: ignore[union-attr]
+            _one_of(f"{kind.__name__} key", key, list(types))
         return kind(**{key: from_plain(types[key], v) for key, v in value.items()})
     if typing.get_origin(kind) is tuple:
         args = typing.get_args(kind)

@@ -57,6 +57,4 @@ class Gate:
 
     def __post_init__(self) -> None:
         if not self.metric.endswith(("_auc", "_calibration")):
-            raise ValueError(
-                f"gate {self.metric!r} must be <output>_auc or <output>_calibration"
-            )
+            raise ValueError(f"gate {self.metric!r} must be <output>_auc or <output>_calibration")
