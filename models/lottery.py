@@ -90,11 +90,10 @@ def find_tickets(
     chosen = [
         best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie) for t in tasks
     ]
-    facts = describe([t.name for t in tasks], rounds, chosen, made_from)
-    final = {
-        t.name: rounds[k].tickets[i] for i, (t, k) in enumerate(zip(tasks, chosen, strict=True))
-    }
-    return Tickets(final, start, facts)
+    names = [t.name for t in tasks]
+    final = [rounds[k].tickets[t] for t, k in enumerate(chosen)]
+    facts = describe(names, rounds, chosen, made_from)
+    return Tickets(dict(zip(names, final, strict=True)), start, facts)
 
 
 def warm_up(model: Ranker, train: Batches, rows: int) -> None:

@@ -83,7 +83,8 @@ def train_epoch(model: Ranker, batches: tf.data.Dataset, rows: int, title: str) 
                 break  # NaN stays NaN
             rate = seen / (now - started)
             share = f"{seen / rows:4.0%}" if rows else f"{seen:,} rows"
-            log.info("%s  %s  %s examples/s  loss %.4f", title, share, f"{rate:,.0f}", losses[-1])
+            told = f"{title}  {share}  {rate:,.0f} examples/s  loss {float(losses[-1]):.4f}"
+            log.info(told, extra={"fleeting": True})  # shown live on a terminal only
     if not losses:
         raise ValueError(f"{title}: the training split has no rows; widen its days")
     values = np.array([float(loss) for loss in losses])

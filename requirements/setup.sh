@@ -159,7 +159,7 @@ rm -f "$stamp"
 say "TFX $stack on $(.venv/bin/python --version) (a few minutes the first time; log: $log)"
 # The lock is its own build constraint: what compiles here compiles with pinned, hashed tools.
 step "installing $(grep -c '==' "$lock") packages" \
-  "$uv" pip sync --require-hashes --build-constraints "$lock" "$lock"
+  "$uv" pip sync --compile-bytecode --require-hashes --build-constraints "$lock" "$lock"
 step "installing ncs4cvr itself, editable" \
   "$uv" pip install --no-deps --no-build-isolation --editable .
 printf '%s\n' "$wanted" >"$stamp.new"

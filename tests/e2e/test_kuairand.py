@@ -47,15 +47,14 @@ def test_the_default_run_is_blessed_and_pushed(root):
         assert found["metrics"][metric] >= bound
 
 
-def test_a_second_run_takes_under_a_minute_with_every_component_cached(root):
-    first, began = summary(root), time.monotonic()
+def test_a_second_run_takes_every_component_from_the_cache(root):
+    first = summary(root)
     status, _, _ = run(root)
-    seconds, second = time.monotonic() - began, summary(root)
+    second = summary(root)
     assert status == 0
     assert set(second["seconds"]) - set(second["cached"]) == set()
     assert second["metrics"] == first["metrics"]
     assert second["pushed_to"] == first["pushed_to"]
-    assert seconds < 60
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path):
