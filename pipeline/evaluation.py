@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis import constants
+from tensorflow_model_analysis.proto import config_pb2
 
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
-THRESHOLDS = 10_000  # of the AUC's histogram: within 1e-4 of the exact value
+THRESHOLDS = 1_000  # of the AUC's histogram: ties within a bin cost less than 1e-5
 
 
 def eval_config(recipe: Recipe) -> tfma.EvalConfig:
@@ -19,7 +21,7 @@ def eval_config(recipe: Recipe) -> tfma.EvalConfig:
     (`worse_by`) take effect where a model was blessed before.
     """
     model = tfma.ModelSpec(
-        model_type=tfma.TF_GENERIC,
+        model_type=constants.TF_GENERIC,
         signature_name="serving_default",
         label_keys={output.name: output.label for output in recipe.outputs},
         # 1 or 0 per row: a conversion counts only where there was a click.
@@ -71,6 +73,6 @@ def _threshold(gate: Gate) -> tfma.MetricThreshold:
     if gate.at_most is not None:
         threshold.value_threshold.upper_bound.value = gate.at_most
     if gate.worse_by >= 0:
-        threshold.change_threshold.direction = tfma.MetricDirection.HIGHER_IS_BETTER
+        threshold.change_threshold.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
         threshold.change_threshold.absolute.value = -gate.worse_by
     return threshold

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
@@ -55,7 +56,7 @@ def _metrics(evaluation: str) -> tuple[dict[str, float], dict[str, dict[str, flo
         slices[_slice_name(found.slice_key)] = {
             each.key.name: each.value.double_value.value
             for each in found.metric_keys_and_values
-            if each.key.model_name in ("", tfma.CANDIDATE_KEY) and not each.key.is_diff
+            if each.key.model_name in ("", constants.CANDIDATE_KEY) and not each.key.is_diff
         }
     return slices.pop(OVERALL), slices
 

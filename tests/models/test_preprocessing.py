@@ -15,10 +15,15 @@ def transformed(world, encode):
     """Rows -> {feature: array}, through the analysed Transform."""
     layer = world.graph.transform_features_layer()
     spec = world.graph.raw_feature_spec()
+    signature = [tf.TensorSpec([None], tf.string)]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def traced(examples):
+        return layer(tf.io.parse_example(examples, spec))
 
     def transform(rows):
         examples = [encode({**ROW, **row}) for row in rows]
-        return {k: v.numpy() for k, v in layer(tf.io.parse_example(examples, spec)).items()}
+        return {k: v.numpy() for k, v in traced(tf.constant(examples)).items()}
 
     return transform
 

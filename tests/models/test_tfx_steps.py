@@ -46,9 +46,12 @@ def test_run_fn_writes_every_epoch_for_tensorboard(trained):
     for path in sorted((trained.folder / "run").glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                seen.setdefault(value.tag, set()).add(event.step)
-    assert seen["loss"] == {1, 2}
-    assert seen["validation/cvr_auc"] == {1, 2}
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                seen.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    told = json.loads((trained.folder / "run" / "training.json").read_text())["epochs"]
+    assert list(seen["loss"]) == [1, 2]
+    aucs = [epoch["cvr_auc"] for epoch in told]
+    assert list(seen["validation/cvr_auc"].values()) == pytest.approx(aucs)
 
 
 def test_run_fn_refuses_tickets_of_another_model(trained, recipe, fn_args, tmp_path):
