@@ -56,7 +56,9 @@ class Recipe:
     learning_rate: float = 1e-3
     batch_size: int = 1024
     max_epochs: int = 6
-    patience: int = 1  # epochs without a better validation AUC before training stops
+    patience: int = (
+        1  # epochs in a row that may be no better than the best; the next one is the last
+    )
     dropout: float = 0.0
     seed: int = 1
 
@@ -78,6 +80,11 @@ class Recipe:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must be one or more positive sizes, got {self.hidden}")
         _unique("feature", [f.name for f in self.features])
+        names = [f.name for f in self.features]
+        for f in self.features:
+            _one_of(
+                f"vocabulary of feature {f.name!r} (it must name a feature)", f.vocabulary, names
+            )
         _unique("output", [t.name for t in self.tasks] + [p.name for p in self.products])
         labels = [label.name for label in self.log.labels]
         for task in self.tasks:

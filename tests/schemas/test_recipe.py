@@ -115,3 +115,9 @@ def test_a_rate_needs_a_strength():
 def test_columns_are_mapped_to_the_files_names():
     log = Log("e", columns=(("time_ms", "ts"),))
     assert (log.column("time_ms"), log.column("user_id")) == ("ts", "user_id")
+
+
+def test_a_vocabulary_must_name_the_feature_that_is_counted():
+    lost = Feature("history_video", "history", "sequence", vocabulary="vidoe_id")
+    with pytest.raises(ValueError, match=r"vidoe_id.*did you mean 'video_id'"):
+        RECIPE.replace(features=(*RECIPE.features[:-2], lost))
