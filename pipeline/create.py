@@ -11,7 +11,6 @@ from tfx.components import (
     DistributionValidator,
     Evaluator,
     ExampleValidator,
-    Pusher,
     SchemaGen,
     StatisticsGen,
     Transform,
@@ -29,6 +28,7 @@ from ncs4cvr.components.artifacts import TaskTickets
 from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
 from ncs4cvr.components.example_gen import VideoLogExampleGen
 from ncs4cvr.components.latest_passed import LatestPassed
+from ncs4cvr.components.pusher import Pusher
 from ncs4cvr.components.readers import fingerprint
 from ncs4cvr.components.ticket_search import TicketSearch
 from ncs4cvr.components.trainer import Trainer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.proto import config_pb2
 
@@ -14,13 +13,13 @@ from ncs4cvr.schemas.tasks import Gate, Product, Task
 THRESHOLDS = 1_000  # of the AUC's histogram: ties within a bin cost less than 1e-5
 
 
-def eval_config(recipe: Recipe) -> tfma.EvalConfig:
+def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
     """AUC (MSE for a ratio) and calibration of every output, on the rows where its label counts.
 
     A metric's name is the gate's: `<output>_auc` or `<output>_calibration`. The change thresholds
     (`worse_by`) take effect where a model was blessed before.
     """
-    model = tfma.ModelSpec(
+    model = config_pb2.ModelSpec(
         model_type=constants.TF_GENERIC,
         signature_name="serving_default",
         label_keys={output.name: output.label for output in recipe.outputs},
@@ -31,22 +30,22 @@ def eval_config(recipe: Recipe) -> tfma.EvalConfig:
             if isinstance(task, Task) and task.given
         },
     )
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[model],
         slicing_specs=[
-            tfma.SlicingSpec(),
-            *(tfma.SlicingSpec(feature_keys=[column]) for column in recipe.slices),
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=[column]) for column in recipe.slices),
         ],
         metrics_specs=[
-            tfma.MetricsSpec(output_names=[output.name], metrics=_metrics(recipe, output))
+            config_pb2.MetricsSpec(output_names=[output.name], metrics=_metrics(recipe, output))
             for output in recipe.outputs
         ],
         # Keras's own metrics cannot be had where only some outputs are weighted.
-        options=tfma.Options(include_default_metrics={"value": False}),
+        options=config_pb2.Options(include_default_metrics={"value": False}),
     )
 
 
-def _metrics(recipe: Recipe, output: Task | Product) -> list[tfma.MetricConfig]:
+def _metrics(recipe: Recipe, output: Task | Product) -> list[config_pb2.MetricConfig]:
     gates = {gate.metric: gate for gate in recipe.gates}
     ratios = {label.name for label in recipe.log.labels if label.over}
     metrics = []
@@ -56,18 +55,18 @@ def _metrics(recipe: Recipe, output: Task | Product) -> list[tfma.MetricConfig]:
         else ("AUC", {"name": f"{output.name}_auc", "num_thresholds": THRESHOLDS}),
         ("Calibration", {"name": f"{output.name}_calibration"}),
     ):
-        metric = tfma.MetricConfig(class_name=kind, config=json.dumps(config))
+        metric = config_pb2.MetricConfig(class_name=kind, config=json.dumps(config))
         if gate := gates.get(str(config["name"])):
             # A plain `threshold` would hold every slice to it, however small.
             metric.per_slice_thresholds.add(
-                slicing_specs=[tfma.SlicingSpec()], threshold=_threshold(gate)
+                slicing_specs=[config_pb2.SlicingSpec()], threshold=_threshold(gate)
             )
         metrics.append(metric)
     return metrics
 
 
-def _threshold(gate: Gate) -> tfma.MetricThreshold:
-    threshold = tfma.MetricThreshold()
+def _threshold(gate: Gate) -> config_pb2.MetricThreshold:
+    threshold = config_pb2.MetricThreshold()
     if gate.at_least is not None:
         threshold.value_threshold.lower_bound.value = gate.at_least
     if gate.at_most is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
@@ -89,7 +89,7 @@ def failures(evaluation: str) -> list[str]:
     return lines
 
 
-def _bound(threshold: tfma.MetricThreshold) -> str:
+def _bound(threshold: config_pb2.MetricThreshold) -> str:
     bounds = threshold.value_threshold
     words = []
     if bounds.HasField("lower_bound"):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.proto import config_pb2
 
@@ -24,7 +23,7 @@ def overall(metric):
     """The threshold on all rows; slices have none, which a plain `threshold` would give them."""
     assert not metric.HasField("threshold")
     (each,) = metric.per_slice_thresholds
-    assert list(each.slicing_specs) == [tfma.SlicingSpec()]
+    assert list(each.slicing_specs) == [config_pb2.SlicingSpec()]
     return each.threshold
 
 
