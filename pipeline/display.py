@@ -23,13 +23,14 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     out, err = os.dup(1), os.dup(2)
-    root = logging.getLogger()
-    level = root.level
+    root, absl = logging.getLogger(), logging.getLogger("absl")  # TFX talks through absl
+    levels = root.level, absl.level
     with open(path, "a", encoding="utf-8", buffering=1) as log, os.fdopen(err, "w") as terminal:
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
+        absl.setLevel(logging.INFO)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
@@ -39,7 +40,8 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
         finally:
             logging.captureWarnings(False)
             root.removeHandler(handler)
-            root.setLevel(level)
+            root.setLevel(levels[0])
+            absl.setLevel(levels[1])
             terminal.flush()
             os.dup2(out, 1)
             os.dup2(err, 2)

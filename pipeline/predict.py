@@ -81,7 +81,8 @@ def read(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
         elif path.suffix == ".csv":
             rows = pd.read_csv(path, dtype=as_text, low_memory=False)
         else:
-            rows = pd.read_json(path, lines=True, convert_dates=False, dtype=as_text)
+            # JSON knows its types; asked for text, pandas makes the word "None" of a null.
+            rows = pd.read_json(path, lines=True, convert_dates=False, dtype=False)
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are among these
         raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     if rows.empty:

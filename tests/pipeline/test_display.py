@@ -12,6 +12,7 @@ from ncs4cvr.pipeline.display import Display, chatter_to
 
 def test_all_kinds_of_chatter_go_to_the_file(tmp_path, capfd):
     path = tmp_path / "run.log"
+    logging.getLogger("absl").setLevel(logging.WARNING)  # as absl leaves it
     with chatter_to(path) as terminal:
         print("printed")
         print("error", file=sys.stderr)

@@ -67,3 +67,14 @@ def test_the_newest_version_is_taken(tmp_path):
         (tmp_path / version / "saved_model.pb").touch()
     assert predict.newest_version(tmp_path).name == "10"
     assert predict.newest_version(tmp_path / "9").name == "9"
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_null_word_is_missing_in_every_format(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(
+        'city\nOslo\n""\n' if name.endswith("csv") else '{"city":"Oslo"}\n{"city":null}\n'
+    )
+    rows = predict.read(path, ["city"])
+    spec = tf.TensorSpec([None], tf.string)
+    assert predict.to_tensor(rows["city"], spec, path).numpy().tolist() == [b"Oslo", b""]
