@@ -16,6 +16,7 @@ TALLIES = (
     ("conversion_rate", "conversion", "click"),
 )
 HISTORY = 20  # impressions that an example looks back on
+ACTIONS = ("click", "conversion")  # labels that a history tells of
 STRENGTH = {"user": 5, "video": 20}
 
 
@@ -129,7 +130,7 @@ def _log_fields(guess: Guess) -> dict[str, str]:
         fields["utc_offset_hours"] = _code(guess.utc_offset_hours)
     if "history_order" in guess.roles:
         fields["history_order"] = _code(guess.roles["history_order"])
-    return fields | {"history_length": str(HISTORY), "history_actions": '("click", "conversion")'}
+    return fields | {"history_length": str(HISTORY), "history_actions": _code(ACTIONS)}
 
 
 def _labels(guess: Guess) -> list[str]:
@@ -175,7 +176,8 @@ def _sequences(guess: Guess) -> list[str]:
         vocabulary="video_id",
         length=HISTORY,
     )
-    of_actions = Feature("history_action", "history", "sequence", min_count=1, length=HISTORY)
+    codes = 2 ** len(ACTIONS)  # bit i of the code is action i
+    of_actions = Feature("history_action", "history", "sequence", bins=codes, length=HISTORY)
     return [_row(of_videos), _row(of_actions)]
 
 

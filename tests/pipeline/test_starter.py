@@ -72,6 +72,8 @@ def test_a_recipe_is_written_that_the_log_can_be_read_with(tmp_path, rows):
         ("2022-01-08", "2022-01-08"),
         ("2022-01-09", "2022-01-10"),
     ]
+    actions = next(f for f in recipe.features if f.name == "history_action")
+    assert actions.bins == 2 ** len(log.history_actions)  # one id a combination of actions
     priors = {tally.name: tally.prior for tally in log.tallies}
     assert priors["user_click_rate"] == priors["video_conversion_rate"] == 0.5
     features = {feature.name: feature for feature in recipe.features}
