@@ -48,6 +48,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
+        "bench": ["lightgbm>=4"],
         "test": ["hypothesis>=6.100", "pytest>=8"],
         "dev": ["mypy>=1.10", "ruff>=0.9"],
     },
