@@ -36,26 +36,27 @@ class ServingModule(tf.Module):
         loader = SavedModelLoader(transform_graph.transform_savedmodel_dir)
         self._tables = loader.__dict__
         self._transform = loader.apply_transform_model
-        # The trunks' Keras layers stay out of the SavedModel; their variables go in.
-        self._trunks = _Untracked([_frozen_trunk(trunk) for trunk in model.trunks])
-        self.parameters = [v for trunk in model.trunks for v in trunk.trainable_variables]
-        self.towers = _folded(model)
-        self.heads = [
-            [tf.Variable(w, trainable=False) for w in head.get_weights()] for head in model.heads
-        ]
+        # The ranker's Keras layers stay out of the SavedModel; their variables go in.
+        self._ranker = _Untracked(model)
+        layers = [*model.trunks, *model.towers, *model.heads]
+        # Masked kernels are folded, one tower a task; any other sharing goes in as it is.
+        self.folded = _folded(model)
+        if not self.folded:
+            layers.append(model.sharing)
+        self.parameters = [v for layer in layers for v in layer.trainable_variables]
 
     def score(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Raw columns (as `raw_spec` types them) -> {output: [batch]}, products included."""
         inputs = self._transform(dict(raw))
-        xs = [trunk(inputs) for trunk in self._trunks.items]
+        model: Ranker = self._ranker.held
+        xs = [trunk(inputs, training=False) for trunk in model.trunks]
         if len(xs) == 1:
-            xs *= len(self.towers)  # a trunk for all
-        out: dict[str, tf.Tensor] = {}
-        hidden = [_tower(x, tower) for x, tower in zip(xs, self.towers, strict=True)]
-        if len(hidden) == 1:  # a tower for all: hard sharing
-            hidden *= len(self.heads)
-        for h, (kernel, bias), task in zip(hidden, self.heads, self.recipe.tasks, strict=True):
-            out[task.name] = tf.sigmoid(tf.squeeze(tf.matmul(h, kernel) + bias, -1))
+            xs *= len(model.heads)  # a trunk for all
+        if self.folded:
+            hidden = [_tower(x, tower) for x, tower in zip(xs, self.folded, strict=True)]
+        else:
+            hidden = model.sharing(xs, training=False)
+        out = model.probabilities(model.task_logits(hidden))
         for product in self.recipe.products:
             out[product.name] = tf.reduce_prod(tf.stack([out[f] for f in product.factors]), axis=0)
         return out
@@ -144,27 +145,20 @@ def write_warmup(folder: str, raw_examples: Sequence[bytes]) -> None:
 class _Untracked:
     """Holds Keras layers where tf.Module does not look for things to save."""
 
-    def __init__(self, items):
-        self.items = items
-
-
-def _frozen_trunk(trunk):
-    return lambda inputs: trunk(inputs, training=False)
+    def __init__(self, held: Ranker):
+        self.held = held
 
 
 def _folded(model: Ranker) -> list[list[tuple[tf.Variable, tf.Variable]]]:
-    """(kernel, bias) per layer and task; one tower only where tasks share without tickets."""
+    """(kernel * mask, bias) per layer and task; nothing where the sharing has no masks."""
     towers = []
     for task in range(len(model.heads)):
-        mlp = model.sharing.mlp_of(task)
-        masks = [mask.numpy() for _, mask in model.sharing.connections(task)]
-        kernels = [k.numpy() for k in mlp.kernels]
-        if masks:
-            kernels = [k * m for k, m in zip(kernels, masks, strict=True)]
-        layers = zip(kernels, mlp.biases, strict=True)
-        towers.append([(tf.Variable(k), tf.Variable(b)) for k, b in layers])
-        if not masks:
-            break
+        connections = model.sharing.connections(task)
+        if not connections:
+            return []
+        biases = model.sharing.mlp_of(task).biases
+        layers = zip(connections, biases, strict=True)
+        towers.append([(tf.Variable(k * mask), tf.Variable(b)) for (k, mask), b in layers])
     return towers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.75, 2.0
+CONSTRAINT = 0.6  # weight of AITM's label constraint, as in its authors' code
 
 
 def bce(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
@@ -35,3 +36,19 @@ LOSSES = {"bce": bce, "focal": focal, "mse": mse}
 def over_sample_space(rows: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
     """sum(given * rows) / sum(given), 0 for a batch without such rows (PLE, section 3.3)."""
     return tf.math.divide_no_nan(tf.reduce_sum(given * rows), tf.reduce_sum(given))
+
+
+def product_logit(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The logit of sigmoid(a) sigmoid(b), for the loss of pCTCVR = pCTR pCVR (ESMM, eq. 3).
+
+    With l = log p = log sigmoid(a) + log sigmoid(b): logit = l - log(1 - exp(l)); p stays below
+    1 - 1e-7, so that it is finite.
+    """
+    log_p = tf.minimum(tf.math.log_sigmoid(a) + tf.math.log_sigmoid(b), -1e-7)
+    return log_p - tf.math.log(-tf.math.expm1(log_p))
+
+
+def above(logit: tf.Tensor, parent: tf.Tensor) -> tf.Tensor:
+    """.6 mean(max(p_conversion - p_click, 0)): AITM's label constraint (KDD 2021, eq. 9)."""
+    excess = tf.nn.relu(tf.sigmoid(logit) - tf.sigmoid(parent))
+    return CONSTRAINT * tf.reduce_mean(excess)

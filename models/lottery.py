@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ncs4cvr.models import sharing, sparsity, training
 from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.controls import OTHER_SEED, controlled
 from ncs4cvr.models.ranker import Ranker, compiled
-from ncs4cvr.models.search import best_round, keep_schedule, search
+from ncs4cvr.models.search import EarlyBird, best_round, keep_schedule, search
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
 from ncs4cvr.schemas.recipe import Recipe
@@ -29,6 +31,38 @@ def build(recipe: Recipe, sizes: Mapping[str, int], batch: Mapping[str, tf.Tenso
     model = compiled(recipe, sizes)
     model(batch)
     model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def joint_model(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    train: Batches,
+    valid: Batches,
+    rows: int,
+    found: Tickets | None,
+) -> Ranker:
+    """The model as joint training begins: its tickets, or a control of them, and their start.
+
+    Args:
+      recipe: what to build; `control` says what becomes of the tickets.
+      sizes: ids per vocabulary.
+      train, valid: the splits; the first is used only to warm up a new start.
+      rows: rows of the training split.
+      found: by `find_tickets`; None for sharings without tickets.
+
+    Raises:
+      ValueError: the tickets do not fit the recipe.
+    """
+    batch = next(iter(valid.in_order(recipe.batch_size)))
+    start: list[np.ndarray] = []
+    if found and recipe.control == "new_start":
+        other = build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, batch)
+        warm_up(other, train, rows)
+        start = [w.numpy() for w in other.trainable_variables]
+    model = build(recipe, sizes, batch)
+    if found:
+        apply_tickets(model, controlled(found, recipe.control, recipe.seed, start))
     return model
 
 
@@ -60,6 +94,8 @@ def find_tickets(
     copies = build(recipe.replace(sharing="single_task"), sizes, batch)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]
+    keeps = keep_schedule(recipe)
+    longest = 0
 
     def rewind(tickets: Sequence[Ticket]) -> None:
         copy_start(joint, copies)
@@ -67,26 +103,35 @@ def find_tickets(
         for t, ticket in enumerate(tickets):
             sharing.set_ticket(connections[t], ticket)
 
-    def train_round(k: int) -> dict[str, float]:
+    def train_round(k: int, tickets: Sequence[Ticket]) -> tuple[dict[str, float], int]:
+        nonlocal longest
         began = time.monotonic()
         title = f"round {k}/{recipe.rounds}"
+        stop = _RoundEnd(recipe, k, longest, lambda: draw(tickets, keeps[k]))
         for epoch in range(recipe.search_epochs):
             number = 1000 + k * recipe.search_epochs + epoch
-            training.train_epoch(
-                copies, train.epoch(number, recipe.batch_size, recipe.seed), rows, title
-            )
+            batches = train.epoch(number, recipe.batch_size, recipe.seed)
+            training.train_epoch(copies, batches, rows, title, stop)
+            if stop.ended:
+                break
+        longest = max(longest, stop.steps)
         metrics = training.validate(copies, valid)
         chosen = {name: metrics[name] for name in (task_metric(t, metrics) for t in tasks)}
-        kept = [sparsity.density(sharing.get_ticket(c)) for c in connections]
+        kept = [sparsity.density(ticket) for ticket in tickets]
         told = [f"keeps {k:.1%}: {m} {v:.4f}" for k, (m, v) in zip(kept, chosen.items())]
-        log.info("%s  %s  (%.0f s)", title, "  ".join(told), time.monotonic() - began)
-        return chosen
+        took = f"{stop.steps} steps, {time.monotonic() - began:.0f} s"
+        log.info("%s  %s  (%s)", title, "  ".join(told), took)
+        return chosen, stop.steps
 
     def prune(task: int, ticket: Ticket, keep: float) -> Ticket:
-        return sparsity.prune_smallest([k.numpy() for k, _ in connections[task]], ticket, keep)
+        kernels = [k.numpy() for k, _ in connections[task]]
+        return sparsity.PRUNERS[recipe.prune_scope](kernels, ticket, keep)
+
+    def draw(tickets: Sequence[Ticket], keep: float) -> list[Ticket]:
+        return [prune(t, ticket, keep) for t, ticket in enumerate(tickets)]
 
     full = [sparsity.full_ticket([k.shape for k, _ in c]) for c in connections]
-    rounds = search(full, keep_schedule(recipe), rewind=rewind, train=train_round, prune=prune)
+    rounds = search(full, keeps, rewind=rewind, train=train_round, prune=prune)
     chosen = [
         best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie) for t in tasks
     ]
@@ -94,6 +139,27 @@ def find_tickets(
     final = [rounds[k].tickets[t] for t, k in enumerate(chosen)]
     facts = describe(names, rounds, chosen, made_from)
     return Tickets(dict(zip(names, final, strict=True)), start, facts)
+
+
+class _RoundEnd:
+    """Counts a round's steps over its epochs and says when to stop.
+
+    Without early bird never; with it, when the next tickets have settled. The last round draws
+    none: it is as long as the longest before it, so that what they validate at can be compared.
+    """
+
+    def __init__(self, recipe: Recipe, k: int, longest: int, draw: Callable[[], Sequence[Ticket]]):
+        self.steps, self.ended = 0, False
+        self.settled: Callable[[int], bool] = lambda step: False
+        if recipe.early_bird and k < recipe.rounds:
+            self.settled = EarlyBird(recipe.early_bird, draw)
+        elif recipe.early_bird and longest:
+            self.settled = lambda step: step >= longest
+
+    def __call__(self, _: int) -> bool:
+        self.steps += 1
+        self.ended = self.settled(self.steps)
+        return self.ended
 
 
 def warm_up(model: Ranker, train: Batches, rows: int) -> None:
@@ -118,6 +184,7 @@ def copy_start(joint: Ranker, copies: Ranker) -> None:
         pairs = [
             *zip(joint.trunks[0].weights, copies.trunks[t].weights, strict=True),
             *zip(common.kernels + common.biases, mlp.kernels + mlp.biases, strict=True),
+            *zip(joint.towers[t].weights, copies.towers[t].weights, strict=True),
             *zip(joint.heads[t].weights, copies.heads[t].weights, strict=True),
         ]
         for source, target in pairs:

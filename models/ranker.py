@@ -9,14 +9,29 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from ncs4cvr.models import losses
+from ncs4cvr.models.dense import MaskedMLP
 from ncs4cvr.models.embeddings import FieldEmbedding
+from ncs4cvr.models.experts import MultiGateExperts, ProgressiveExperts
 from ncs4cvr.models.interactions import INTERACTIONS
 from ncs4cvr.models.interests import MeanInterests
 from ncs4cvr.models.optimizer import LazyAdam
-from ncs4cvr.models.sharing import SHARINGS
+from ncs4cvr.models.sharing import ConnectionSharing, SharedBottom, Sharing, SingleTask
+from ncs4cvr.models.towers import AdaptiveTransfer, CrossStitch, EntireSpace, SubNetworkRouting
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
+
+SHARINGS: dict[str, type[Sharing]] = {
+    "single_task": SingleTask,
+    "shared_bottom": SharedBottom,
+    "cross_stitch": CrossStitch,
+    "esmm": EntireSpace,
+    "mmoe": MultiGateExperts,
+    "ple": ProgressiveExperts,
+    "aitm": AdaptiveTransfer,
+    "snr": SubNetworkRouting,
+    "ncs4cvr": ConnectionSharing,
+}
 
 
 class Trunk(tf.keras.layers.Layer):
@@ -67,14 +82,21 @@ class Ranker(tfrs.models.Model):
     Args:
       recipe: what to build.
       sizes: ids per vocabulary, padding included.
+
+    Raises:
+      ValueError: the sharing needs a task that is given another's label, and there is none.
     """
 
     def __init__(self, recipe: Recipe, sizes: Mapping[str, int]):
         super().__init__()
         self.recipe = recipe
-        self.sharing = SHARINGS[recipe.sharing](len(recipe.tasks), recipe.hidden, recipe.dropout)
+        self.sharing = _sharing(recipe)
+        self.parents = parents(recipe, self.sharing.sample_space)
         trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
         self.trunks = [Trunk(recipe, sizes, f"trunk_{i}") for i in range(trunks)]
+        self.towers = [
+            MaskedMLP(recipe.tower, 0, recipe.dropout, name=f"tower_{t.name}") for t in recipe.tasks
+        ]
         self.heads = [tf.keras.layers.Dense(1, name=f"head_{t.name}") for t in recipe.tasks]
         # Traced once a model, not once an epoch.
         traced = functools.partial(tf.function, reduce_retracing=True, autograph=False)
@@ -86,22 +108,55 @@ class Ranker(tfrs.models.Model):
         xs = [trunk(inputs, training=training) for trunk in self.trunks]
         if not self.sharing.separate_inputs:
             xs *= len(self.heads)
-        hidden = self.sharing(xs, training=training)
-        return [tf.squeeze(head(h), -1) for head, h in zip(self.heads, hidden, strict=True)]
+        return self.task_logits(self.sharing(xs, training=training), training)
+
+    def task_logits(self, hidden: Sequence[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """What the tasks' own layers make of one representation a task: [batch] each."""
+        layers = zip(self.towers, self.heads, hidden, strict=True)
+        return [tf.squeeze(head(tower(h, training=training)), -1) for tower, head, h in layers]
+
+    def probabilities(self, logits: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """{task: [batch]}; a post-click task's is given the click, whatever its sample space."""
+        out = {t.name: tf.sigmoid(z) for t, z in zip(self.recipe.tasks, logits, strict=True)}
+        if self.sharing.sample_space == "marginal":
+            marginal = list(out.values())
+            for t, parent in self.parents.items():
+                ratio = tf.math.divide_no_nan(marginal[t], marginal[parent])
+                out[self.recipe.tasks[t].name] = tf.minimum(ratio, 1.0)
+        return out
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
         """Transformed features -> {task: probability [batch]}."""
-        logits = self.logits(inputs, training)
-        return {t.name: tf.sigmoid(z) for t, z in zip(self.recipe.tasks, logits, strict=True)}
+        return self.probabilities(self.logits(inputs, training))
 
     def task_losses(self, inputs: Mapping[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
         """One weighted loss per task, each averaged over the task's own rows."""
         logits = self.logits(inputs, training)
-        return [_loss(t, inputs, z) for t, z in zip(self.recipe.tasks, logits, strict=True)]
+        learned = []
+        for t, (task, logit) in enumerate(zip(self.recipe.tasks, logits, strict=True)):
+            parent = logits[self.parents[t]] if t in self.parents else None
+            learned.append(task.weight * self._loss(task, inputs, logit, parent))
+        return learned
+
+    def _loss(self, task: Task, inputs, logit: tf.Tensor, parent: tf.Tensor | None) -> tf.Tensor:
+        label, given = _column(inputs, task.label), tf.ones_like(logit)
+        if task.given:
+            given = _column(inputs, task.given)
+        if parent is None:
+            return losses.over_sample_space(losses.LOSSES[task.loss](label, logit), given)
+        label *= given
+        if self.sharing.sample_space == "product":
+            z = losses.product_logit(parent, logit)
+            return tf.reduce_mean(losses.LOSSES[task.loss](label, z))
+        return tf.reduce_mean(losses.LOSSES[task.loss](label, logit)) + losses.above(logit, parent)
 
     def compute_loss(self, inputs, training: bool = False) -> tf.Tensor:
         """Sum of the tasks' losses."""
         return tf.add_n(self.task_losses(inputs, training))
+
+    def _penalty(self) -> list[tf.Tensor]:
+        """What the sharing itself costs (SNR's open connections)."""
+        return [self.recipe.snr_penalty * loss for loss in self.sharing.losses]
 
     def train_step(self, inputs):
         """One joint step of all tasks, or one step a task in turn (`alternating`)."""
@@ -117,7 +172,7 @@ class Ranker(tfrs.models.Model):
         with tf.GradientTape() as tape:
             every = self.task_losses(inputs, training=True)
             chosen = [every[t] for t in tasks]
-            total = tf.add_n(chosen)
+            total = tf.add_n(chosen + self._penalty())
         variables = self.trainable_variables
         gradients = tape.gradient(total, variables)
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
@@ -149,13 +204,32 @@ class _Frozen:
             kernel.assign(tf.where(mask > 0, kernel, before))
 
 
-def _loss(task: Task, inputs: Mapping[str, tf.Tensor], logit: tf.Tensor) -> tf.Tensor:
-    label = tf.reshape(tf.cast(inputs[task.label], tf.float32), [-1])
-    rows = losses.LOSSES[task.loss](label, logit)
-    given = tf.ones_like(rows)
-    if task.given:
-        given = tf.reshape(tf.cast(inputs[task.given], tf.float32), [-1])
-    return task.weight * losses.over_sample_space(rows, given)
+def _column(inputs: Mapping[str, tf.Tensor], name: str) -> tf.Tensor:
+    return tf.reshape(tf.cast(inputs[name], tf.float32), [-1])
+
+
+def _sharing(recipe: Recipe) -> Sharing:
+    kind = SHARINGS[recipe.sharing]
+    options = {"experts": recipe.experts} if kind.has_experts else {}
+    return kind(len(recipe.tasks), recipe.hidden, recipe.dropout, **options)
+
+
+def parents(recipe: Recipe, sample_space: str) -> dict[int, int]:
+    """Post-click task -> the task whose label it is given, where the sample space joins them.
+
+    Raises:
+      ValueError: the sample space is the product, and no task is given another's label.
+    """
+    if sample_space == "own":
+        return {}
+    by_label = {task.label: t for t, task in enumerate(recipe.tasks)}
+    found = {t: by_label[k.given] for t, k in enumerate(recipe.tasks) if k.given in by_label}
+    if not found and sample_space == "product":
+        raise ValueError(
+            f"sharing {recipe.sharing!r} learns pCTCVR = pCTR * pCVR: it needs a task whose "
+            "`given` is another task's label; use another sharing"
+        )
+    return found
 
 
 def compiled(recipe: Recipe, sizes: Mapping[str, int]) -> Ranker:

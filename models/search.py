@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import tensorflow_model_optimization as tfmot
 
-from ncs4cvr.models.sparsity import Ticket
+from ncs4cvr.models.sparsity import Ticket, moved
 from ncs4cvr.schemas.recipe import Recipe
 
 
@@ -23,6 +23,7 @@ class Round:
 
     tickets: Sequence[Ticket]
     metrics: Mapping[str, float]
+    steps: int = 0
 
 
 def search(
@@ -30,7 +31,7 @@ def search(
     keeps: Sequence[float],
     *,
     rewind: Callable[[Sequence[Ticket]], None],
-    train: Callable[[int], Mapping[str, float]],
+    train: Callable[[int, Sequence[Ticket]], tuple[Mapping[str, float], int]],
     prune: Callable[[int, Ticket, float], Ticket],
 ) -> list[Round]:
     """Train, prune, rewind: `len(keeps) + 1` rounds, the first with the given tickets.
@@ -42,16 +43,45 @@ def search(
       tickets: one per task, usually full.
       keeps: share of all connections kept after each round, falling.
       rewind: sets every variable to theta_w, the optimizer to its start and the masks to tickets.
-      train: trains round k and returns the tasks' validation metrics.
+      train: trains round k under its tickets; returns the tasks' validation metrics and its steps.
       prune: task, its ticket, share to keep -> the smaller ticket.
     """
     rounds = []
     for k in range(len(keeps) + 1):
         rewind(tickets)
-        rounds.append(Round(tickets, train(k)))
+        rounds.append(Round(tickets, *train(k, tickets)))
         if k < len(keeps):
             tickets = [prune(task, ticket, keeps[k]) for task, ticket in enumerate(tickets)]
     return rounds
+
+
+class EarlyBird:
+    """Ends a round as soon as the tickets it would draw have settled (You et al., ICLR 2020).
+
+    Every `EVERY` steps the next tickets are drawn; the round ends when each of the last `MEMORY`
+    drawings lacks less than `bound` of the newest one's connections.
+
+    Args:
+      bound: a share of the connections kept; see sparsity.moved.
+      draw: the tickets that pruning now would give.
+    """
+
+    EVERY, MEMORY = 10, 3
+
+    def __init__(self, bound: float, draw: Callable[[], Sequence[Ticket]]):
+        self.bound, self.draw = bound, draw
+        self.drawn: list[Sequence[Ticket]] = []
+
+    def __call__(self, step: int) -> bool:
+        """Whether the round may end after this step."""
+        if step % self.EVERY:
+            return False
+        newest = self.draw()
+        settled = len(self.drawn) == self.MEMORY and all(
+            moved(older, newest) < self.bound for older in self.drawn
+        )
+        self.drawn = [*self.drawn, newest][-self.MEMORY :]
+        return settled
 
 
 def best_round(rounds: Sequence[Round], metric: str, tie: float = 0.0) -> int:

@@ -7,66 +7,37 @@ below are shared) and returns one representation [batch, hidden[-1]] per task.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from ncs4cvr.models import sparsity
+from ncs4cvr.models.dense import MaskedMLP
 
 Connections = list[tuple[tf.Variable, tf.Variable]]
 
 
-class MaskedMLP(tf.keras.layers.Layer):
-    """A ReLU MLP whose kernels serve every task under its own mask.
+class Sharing(tf.keras.layers.Layer):
+    """What the ranker asks of every way of sharing.
 
-    h_l = relu(h_{l-1} (W_l * M_{t,l}) + b_l), l = 1..len(hidden)       (NCS4CVR, arXiv 2008.09872)
-    W and b are common to all tasks, the masks M_t are constants of 0 and 1 and biases are not
-    masked. The gradient of task t reaches only connections of its ticket, by the chain rule.
-
-    Args:
-      hidden: layer sizes.
-      tasks: how many masks each kernel carries; 0 makes a plain dense MLP.
-      dropout: rate after each layer, in training.
+    separate_inputs  every task has embeddings of its own
+    has_experts      the constructor takes `experts`, too
+    sample_space     "own": a task learns on the rows where it is defined; "product": post-click
+                     tasks learn as pCTR * pCVR on every impression (ESMM); "marginal": they predict
+                     P(click and conversion) itself, on every impression (AITM)
     """
 
-    def __init__(self, hidden: Sequence[int], tasks: int, dropout: float = 0.0, name: str = "mlp"):
-        super().__init__(name=name)
-        self.hidden, self.tasks, self.rate = tuple(hidden), tasks, dropout
-        self.kernels: list[tf.Variable] = []
-        self.biases: list[tf.Variable] = []
-        self.masks: list[list[tf.Variable]] = []  # [task][layer]
-
-    def build(self, input_shape):
-        """Adds kernels, biases and one all-ones mask a task and layer."""
-        sizes = [int(input_shape[-1]), *self.hidden]
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            self.kernels.append(
-                self.add_weight(f"kernel_{i}", (fan_in, fan_out), initializer="glorot_normal")
-            )
-            self.biases.append(self.add_weight(f"bias_{i}", (fan_out,), initializer="zeros"))
-        self.masks = [
-            [
-                self.add_weight(f"mask_{t}_{i}", k.shape, initializer="ones", trainable=False)
-                for i, k in enumerate(self.kernels)
-            ]
-            for t in range(self.tasks)
-        ]
-
-    def call(self, x, task: int = 0, training: bool = False):
-        """x [batch, inputs] -> [batch, hidden[-1]] under the task's ticket."""
-        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            weights = kernel * self.masks[task][i] if self.tasks else kernel
-            x = tf.nn.relu(tf.matmul(x, weights) + bias)
-            if training and self.rate:
-                x = tf.nn.dropout(x, self.rate)
-        return x
-
-
-class SharedBottom(tf.keras.layers.Layer):
-    """Hard sharing: one MLP, the same representation for every task."""
-
     separate_inputs = False
+    has_experts = False
+    sample_space = "own"
+
+    def connections(self, task: int) -> Connections:
+        """Kernels with the task's masks; none where nothing is masked."""
+        return []
+
+
+class SharedBottom(Sharing):
+    """Hard sharing: one MLP, the same representation for every task (MMoE paper, section 3.1)."""
 
     def __init__(self, tasks: int, hidden: Sequence[int], dropout: float = 0.0):
         super().__init__(name="shared_bottom")
@@ -76,17 +47,9 @@ class SharedBottom(tf.keras.layers.Layer):
         """xs: one shared input; returns the same tensor once per task."""
         return [self.mlp(xs[0], training=training)] * self.count
 
-    def mlp_of(self, task: int) -> MaskedMLP:
-        """The MLP that serves a task."""
-        return self.mlp
 
-    def connections(self, task: int) -> Connections:
-        """No connection is masked."""
-        return []
-
-
-class SingleTask(tf.keras.layers.Layer):
-    """No sharing at all: every task has its own MLP (and, in the ranker, its own embeddings).
+class SingleTask(Sharing):
+    """No sharing at all: every task has its own MLP and, in the ranker, its own embeddings.
 
     With masks this is also what the ticket search trains: all tasks' searches in one pass.
     """
@@ -111,10 +74,8 @@ class SingleTask(tf.keras.layers.Layer):
         return list(zip(mlp.kernels, mlp.masks[0], strict=True))
 
 
-class ConnectionSharing(tf.keras.layers.Layer):
+class ConnectionSharing(Sharing):
     """NCS4CVR: one MLP, of which every task uses the connections of its own ticket."""
-
-    separate_inputs = False
 
     def __init__(self, tasks: int, hidden: Sequence[int], dropout: float = 0.0):
         super().__init__(name="connection_sharing")
@@ -131,13 +92,6 @@ class ConnectionSharing(tf.keras.layers.Layer):
     def connections(self, task: int) -> Connections:
         """The common kernels with the task's masks."""
         return list(zip(self.mlp.kernels, self.mlp.masks[task], strict=True))
-
-
-SHARINGS: dict[str, type[tf.keras.layers.Layer]] = {
-    "single_task": SingleTask,
-    "shared_bottom": SharedBottom,
-    "ncs4cvr": ConnectionSharing,
-}
 
 
 def get_ticket(connections: Connections) -> sparsity.Ticket:

@@ -39,8 +39,35 @@ def prune_smallest(kernels: Sequence[np.ndarray], ticket: Ticket, keep: float) -
         raise ValueError(f"cannot keep {wanted} connections of the {alive.sum()} that survive")
     magnitude = np.where(alive, np.abs(flatten(kernels)), -1.0)
     kept = np.zeros(alive.size, bool)
-    kept[np.argsort(-magnitude, kind="stable")[:wanted]] = True
+    if wanted:
+        cut = np.partition(magnitude, alive.size - wanted)[alive.size - wanted]
+        kept = magnitude > cut
+        ties = np.flatnonzero(magnitude == cut)
+        kept[ties[: wanted - kept.sum()]] = True
     return unflatten(kept, [mask.shape for mask in ticket])
+
+
+def prune_each_layer(kernels: Sequence[np.ndarray], ticket: Ticket, keep: float) -> Ticket:
+    """As `prune_smallest`, every layer for itself: each keeps the same share of its connections.
+
+    Raises:
+      ValueError: `keep` asks for more connections than survive in a layer.
+    """
+    layers = zip(kernels, ticket, strict=True)
+    return [prune_smallest([kernel], [mask], keep)[0] for kernel, mask in layers]
+
+
+PRUNERS = {"global": prune_smallest, "layer": prune_each_layer}
+
+
+def moved(old: Sequence[Ticket], new: Sequence[Ticket]) -> float:
+    """The largest share, over the tasks, of a new ticket's connections that the old one lacks.
+
+    The mask distance of early-bird tickets (You et al., ICLR 2020), relative to what is kept, so
+    that one bound fits every sparsity: |new & ~old| / |new|.
+    """
+    pairs = [(flatten(a), flatten(b)) for a, b in zip(old, new, strict=True)]
+    return max(float((b & ~a).sum() / max(b.sum(), 1)) for a, b in pairs)
 
 
 def random_ticket(ticket: Ticket, rng: np.random.Generator) -> Ticket:

@@ -99,6 +99,7 @@ def describe(
         "rounds": [
             {
                 "metrics": dict(r.metrics),
+                "steps": r.steps,
                 "kept": {n: sparsity.density(t) for n, t in zip(tasks, r.tickets, strict=True)},
             }
             for r in rounds

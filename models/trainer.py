@@ -37,9 +37,9 @@ def run_fn(fn_args: Any) -> None:
     train = Batches(fn_args.train_files, transform_graph)
     valid = Batches(fn_args.eval_files, transform_graph)
     sizes = vocabulary_sizes(recipe, transform_graph)
-    model = lottery.build(recipe, sizes, next(iter(valid.in_order(recipe.batch_size))))
-    if config.get("tickets"):
-        lottery.apply_tickets(model, Tickets.load(config["tickets"]))
+    found = Tickets.load(config["tickets"]) if config.get("tickets") else None
+    rows = train.count()
+    model = lottery.joint_model(recipe, sizes, train, valid, rows, found)
     board = tf.summary.create_file_writer(fn_args.model_run_dir)
 
     def after_epoch(epoch: int, loss: float, metrics: Mapping[str, float]) -> None:
@@ -54,7 +54,7 @@ def run_fn(fn_args: Any) -> None:
         model,
         train,
         valid,
-        rows=train.count(),
+        rows=rows,
         checkpoint=config["checkpoint"],
         after_epoch=after_epoch,
     )

@@ -59,7 +59,13 @@ def watched(recipe: Recipe, metrics: Mapping[str, float]) -> float:
     return float(np.mean(values))
 
 
-def train_epoch(model: Ranker, batches: tf.data.Dataset, rows: int, title: str) -> float:
+def train_epoch(
+    model: Ranker,
+    batches: tf.data.Dataset,
+    rows: int,
+    title: str,
+    stop: Callable[[int], bool] = lambda step: False,
+) -> float:
     """One pass over the data; returns the mean loss.
 
     Args:
@@ -67,6 +73,7 @@ def train_epoch(model: Ranker, batches: tf.data.Dataset, rows: int, title: str) 
       batches: what `Batches.epoch` gives.
       rows: how many there are, for the progress display (0: unknown).
       title: of the progress display.
+      stop: told the number of steps done; True ends the pass early.
 
     Raises:
       ValueError: the loss is not finite, or there is no row; says the step and the cures.
@@ -85,6 +92,8 @@ def train_epoch(model: Ranker, batches: tf.data.Dataset, rows: int, title: str) 
             share = f"{seen / rows:4.0%}" if rows else f"{seen:,} rows"
             told = f"{title}  {share}  {rate:,.0f} examples/s  loss {float(losses[-1]):.4f}"
             log.info(told, extra={"fleeting": True})  # shown live on a terminal only
+        if stop(len(losses)):
+            break
     if not losses:
         raise ValueError(f"{title}: the training split has no rows; widen its days")
     values = np.array([float(loss) for loss in losses])

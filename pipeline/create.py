@@ -209,7 +209,7 @@ def _tickets(
     return TicketSearch(
         transform.outputs["transformed_examples"],
         transform.outputs["transform_graph"],
-        recipe=for_training(recipe).to_json(),
+        recipe=for_training(recipe).replace(control="").to_json(),
         code_version=code_version("ncs4cvr.models.trainer"),
         train_split=train,
         valid_split=validate,

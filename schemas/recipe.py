@@ -13,7 +13,18 @@ from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
-SHARINGS = ("single_task", "shared_bottom", "ncs4cvr")
+SHARINGS = (
+    "single_task",
+    "shared_bottom",
+    "cross_stitch",
+    "esmm",
+    "mmoe",
+    "ple",
+    "aitm",
+    "snr",
+    "ncs4cvr",
+)
+CONTROLS = ("", "random", "new_start", "union")  # and "only_<task>"
 INTERACTIONS = ("dot", "concat")
 
 
@@ -41,15 +52,23 @@ class Recipe:
     embedding_dim: int = 16
     interaction: str = "dot"
     sharing: str = "ncs4cvr"
-    hidden: tuple[int, ...] = (512, 256, 128)
+    hidden: tuple[int, ...] = (512, 256, 128)  # layers of the common network or of each expert
+    tower: tuple[int, ...] = ()  # each task's own layers above them
+    experts: int = 4  # mmoe: experts; ple: of each task and common; snr: sub-networks a layer
+    snr_penalty: float = 1e-5  # snr: weight of the expected number of open connections
 
     # ticket search
     keep: float = 0.2  # share of connections the last round keeps
     rounds: int = 4  # prunings; the search trains rounds + 1 times
+    prune_scope: Literal["global", "layer"] = (
+        "global"  # one threshold for all layers, or each its own
+    )
     warmup_steps: int = 0  # joint steps before the common start that rounds rewind to
-    search_epochs: int = 1  # passes over the data per round
+    search_epochs: int = 1  # passes over the data per round, at most
+    early_bird: float = 0.0  # a round ends when its masks move less than this share; 0 = off
     pruning: Literal["geometric", "polynomial"] = "geometric"
     ticket_tie: float = 0.002  # validation differences up to this count as ties: the sparser wins
+    control: str = ""  # a control instead of the found tickets: see models/controls.py
 
     # training
     schedule: Literal["joint", "alternating"] = "joint"
@@ -67,11 +86,16 @@ class Recipe:
         _one_of("interaction", self.interaction, INTERACTIONS)
         _one_of("pruning", self.pruning, ("geometric", "polynomial"))
         _one_of("schedule", self.schedule, ("joint", "alternating"))
+        _one_of("prune_scope", self.prune_scope, ("global", "layer"))
+        controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
+        _one_of("control", self.control, controls)
         _between("keep", self.keep, 0.001, 1.0)
         _between("dropout", self.dropout, 0.0, 0.95)
         _between("ticket_tie", self.ticket_tie, 0.0, 1.0)
+        _between("early_bird", self.early_bird, 0.0, 1.0)
+        _between("snr_penalty", self.snr_penalty, 0.0, 1.0)
         _between("learning_rate", self.learning_rate, 1e-7, 10.0)
-        for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs"):
+        for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs", "experts"):
             _between(field, getattr(self, field), 1, 10**9)
         for field in ("rounds", "warmup_steps", "patience"):
             _between(field, getattr(self, field), 0, 10**9)
@@ -79,6 +103,8 @@ class Recipe:
             raise ValueError("a recipe needs at least one task")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must be one or more positive sizes, got {self.hidden}")
+        if self.tower and min(self.tower) < 1:
+            raise ValueError(f"tower must be positive sizes, got {self.tower}")
         _unique("feature", [f.name for f in self.features])
         names = [f.name for f in self.features]
         for f in self.features:
@@ -155,7 +181,7 @@ class Recipe:
 
 
 def _ints(value: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in value.split(","))
+    return tuple(int(part) for part in value.split(",") if part)
 
 
 def from_plain(kind: Any, value: Any) -> Any:

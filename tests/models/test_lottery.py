@@ -23,12 +23,12 @@ class Watched:
     def __init__(self, world, recipe):
         self.starts, self.masks, self.slots = [], [], []
 
-        def watch(model, batches, rows, title):
+        def watch(model, batches, rows, title, *stop):
             if title != "warm-up":
                 self.starts.append([_network(model, task) for task in range(2)])
                 self.masks.append([get_ticket(model.sharing.connections(t)) for t in range(2)])
                 self.slots.append([v.numpy() for v in _slots(model)])
-            return train_epoch(model, batches, rows, title)
+            return train_epoch(model, batches, rows, title, *stop)
 
         train_epoch = training.train_epoch
         with pytest.MonkeyPatch.context() as patch:

@@ -17,9 +17,9 @@ def _run(keeps, tasks=2):
     def rewind(tickets):
         told.append(("rewind", [int(t[0].sum()) for t in tickets]))
 
-    def train(k):
+    def train(k, tickets):
         told.append(("train", k))
-        return {"ctr_auc": 0.5 + k / 10}
+        return {"ctr_auc": 0.5 + k / 10}, 7 + k
 
     def prune(task, ticket, keep):
         told.append(("prune", task, keep))
@@ -49,6 +49,7 @@ def test_a_round_holds_the_tickets_it_was_trained_with():
     rounds, _ = _run([0.5, 0.25])
     assert [int(r.tickets[0][0].sum()) for r in rounds] == [100, 50, 25]
     assert [r.metrics["ctr_auc"] for r in rounds] == [0.5, 0.6, 0.7]
+    assert [r.steps for r in rounds] == [7, 8, 9]
 
 
 def test_no_rounds_train_the_full_network_once():

@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models.sharing import (
-    SHARINGS,
     ConnectionSharing,
     SharedBottom,
     SingleTask,
     get_ticket,
     set_ticket,
 )
+from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.models.sparsity import full_ticket
 
 INPUTS, HIDDEN = 5, (7, 3)
@@ -25,9 +25,9 @@ def _x():
 def _built(kind, **options):
     layer = kind(2, HIDDEN, **options)
     layer([_x(), _x()])
-    for task in range(2):  # biases start at zero, which would hide their part
-        for i, bias in enumerate(layer.mlp_of(task).biases):
-            bias.assign(tf.random.stateless_normal(bias.shape, [i, 7]))
+    # Biases start at zero, which would hide their part.
+    for i, bias in enumerate(v for v in layer.trainable_variables if "bias" in v.name):
+        bias.assign(tf.random.stateless_normal(bias.shape, [i, 7]))
     return layer
 
 
