@@ -37,7 +37,7 @@ def vocabulary_sizes(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> 
     sizes = {}
     for f in recipe.features:
         if f.kind == "number" and f.bins:
-            sizes[f.vocabulary] = f.bins + 1
+            sizes[f.vocabulary] = 1 + f.zero_apart + f.bins
         elif f.kind == "index" or _is_index_sequence(f):
             sizes[f.vocabulary] = f.bins + 2
         elif f.kind in _CLOCKS:
@@ -72,10 +72,23 @@ def _tags(f: Feature, x, tables, recipe) -> tf.Tensor:
 def _number(f: Feature, x, tables, recipe) -> tf.Tensor:
     x = _sparse(x)
     x = _with_values(x, tf.cast(x.values, tf.float32))
+    if f.zero_apart:
+        return _zero_or_bucket(f, x)
     if f.bins:
         bucket = tft.bucketize(x, f.bins, name=f.name)
         return _dense(_with_values(bucket, bucket.values + 1), 1)[:, 0]
+    if f.log:
+        x = _with_values(x, tf.sign(x.values) * tf.math.log1p(tf.abs(x.values)))
     return _dense(tft.scale_to_z_score(x, name=f.name), 1)[:, 0]
+
+
+def _zero_or_bucket(f: Feature, x: tf.SparseTensor) -> tf.Tensor:
+    """1 for zero, 1 + its quantile bucket (from 1) for any other value."""
+    zero = tf.sparse.retain(x, x.values == 0)
+    bucket = tft.bucketize(tf.sparse.retain(x, x.values != 0), f.bins, name=f.name)
+    ones = _with_values(zero, tf.ones_like(zero.values, bucket.dtype))
+    # An entry is in one of the two, so the sum is the one that there is.
+    return (_dense(ones, 1) + _dense(_with_values(bucket, bucket.values + 2), 1))[:, 0]
 
 
 def _hour(f: Feature, x, tables, recipe) -> tf.Tensor:

@@ -15,7 +15,7 @@ class Feature:
     index     a small integer         itself where 0 <= it < bins, one id for all others
     tags      several, in one string  ids (as category), their embeddings averaged
     sequence  the last N values       ids (as category, or as index if bins > 0), -> `interests`
-    number    a quantity              a quantile bucket (bins > 0) or a scaled number (bins = 0)
+    number    a quantity              a quantile bucket (bins > 0) or its z-score (bins = 0)
     hour      a time in ms            hour of day, 0 to 23, local time
     weekday   a time in ms            0 = Monday
 
@@ -24,6 +24,10 @@ class Feature:
     made by VideoLogExampleGen. Features with the same `vocabulary` share ids and embedding rows;
     the feature of that name is the one whose values are counted. length: how many tags or values
     of a sequence are kept.
+
+    Amounts that are mostly zero would put all quantiles at zero: zero_apart gives zero an id of its
+    own and takes the quantiles over all other values. log: the z-score is that of
+    sign(x) log(1 + |x|), so that a few large amounts do not squeeze the rest together.
     """
 
     name: str
@@ -35,6 +39,8 @@ class Feature:
     min_count: int = 5
     hash_buckets: int = 8
     bins: int = 0
+    zero_apart: bool = False
+    log: bool = False
     separator: str = ","
     length: int = 8
 
@@ -49,5 +55,15 @@ class Feature:
             raise ValueError(f"feature {self.name!r}: tags come in one string, set dtype='string'")
         if self.kind == "index" and (self.bins < 1 or self.dtype != "int"):
             raise ValueError(f"feature {self.name!r}: an index is an int and needs bins, its range")
+        if self.zero_apart and (self.kind != "number" or self.bins < 1):
+            raise ValueError(
+                f"feature {self.name!r}: zero_apart is for a number in bins, not for "
+                f"{self.kind!r} with bins={self.bins}; give bins or leave zero_apart out"
+            )
+        if self.log and (self.kind != "number" or self.bins):
+            raise ValueError(
+                f"feature {self.name!r}: log is for a number without bins (quantiles are the same "
+                f"with it), not for {self.kind!r} with bins={self.bins}; leave one of them out"
+            )
         if self.hash_buckets < 1 or self.length < 1:
             raise ValueError(f"feature {self.name!r}: hash_buckets and length must be 1 or more")

@@ -56,14 +56,15 @@ def test_rare_and_unseen_values_fall_into_the_hash_buckets(world, transformed):
 
 def test_a_missing_value_is_id_zero(transformed):
     row = transformed([{}])
-    for name in ("user", "video", "age", "hour", "weekday"):
+    for name in ("user", "video", "age", "spent", "hour", "weekday"):
         assert row[name].tolist() == [0], name
     for name in ("genres", "history_video", "history_action"):
         assert row[name].tolist() == [[0, 0, 0]], name
 
 
-def test_a_missing_plain_number_is_the_mean(transformed):
-    assert transformed([{}])["price"].tolist() == [0.0]
+@pytest.mark.parametrize("name", ["price", "spent_log"])
+def test_a_missing_plain_number_is_the_mean(transformed, name):
+    assert transformed([{}])[name].tolist() == [0.0]
 
 
 def test_history_and_candidate_share_ids_also_of_unseen_videos(transformed):
@@ -81,7 +82,7 @@ def test_a_history_is_cut_and_padded_to_its_length(transformed):
 def test_sizes_bound_every_id(world, recipe, transformed):
     rows = transformed(world.rows + [{"user": [10**9 + i], "tab": [99]} for i in range(50)])
     for f in recipe.features:
-        if f.name != "price":
+        if f.name not in ("price", "spent_log"):
             assert rows[f.name].min() >= 0, f.name
             assert rows[f.name].max() < world.sizes[f.vocabulary], f.name
 
@@ -118,6 +119,34 @@ def test_bins_grow_with_the_number(transformed):
     bins = transformed([{"age": [v]} for v in (-(10**6), 25, 45, 60, 10**6)])["age"]
     assert bins.tolist() == sorted(bins)
     assert (bins[0], bins[-1]) == (1, 4)
+
+
+def test_zero_apart_is_id_one_and_all_quantiles_are_of_the_others(world, transformed):
+    amounts = [row["spent"][0] for row in world.rows if row["spent"] and row["spent"][0]]
+    assert len(amounts) < len(world.rows) / 2, "most must be zero"
+    ids = transformed([{"spent": [v]} for v in (0, *amounts)])["spent"]
+    assert ids[0] == 1
+    assert set(ids[1:]) == {2, 3, 4, 5}
+    shares = np.bincount(ids[1:])[2:] / len(amounts)
+    np.testing.assert_allclose(shares, 0.25, atol=0.03)
+    assert world.sizes["spent"] == 6  # missing, zero, four bins
+
+
+def test_amounts_around_zero_lie_in_the_bins_in_order(transformed):
+    ids = transformed([{"spent": [v]} for v in (-5, 0, 1, 150, 10**9)])["spent"]
+    assert (ids[0], ids[1], ids[2], ids[-1]) == (2, 1, 2, 5)
+    assert ids[2] < ids[3] < ids[4]
+
+
+def test_a_logarithm_keeps_the_sign_and_is_scaled_to_its_own_z_score(world, transformed):
+    def log(values):
+        return np.sign(values) * np.log1p(np.abs(values))
+
+    seen = log(np.array([v for row in world.rows for v in row["spent"]], float))
+    values = (-100, 0, 100, 10**6)
+    got = transformed([{"spent": [v]} for v in values])["spent_log"]
+    expected = (log(np.array(values, float)) - seen.mean()) / seen.std()
+    np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_a_plain_number_becomes_its_z_score(world, transformed):
