@@ -1,0 +1,22 @@
+"""Census-Income (KDD): income over 50,000 dollars and a bachelor's degree or higher.
+
+ncs4cvr run census_education
+"""
+
+import dataclasses
+
+from ncs4cvr.pipeline.recipes import census
+from ncs4cvr.schemas.tasks import Gate, Task
+
+RECIPE = dataclasses.replace(
+    census.RECIPE,
+    name="census_education",
+    features=census.without("education"),
+    tasks=(Task("income", "income_over_50k"), Task("degree", "has_degree")),
+    gates=(
+        Gate("income_auc", at_least=0.94, worse_by=0.003),
+        Gate("degree_auc", at_least=0.85),
+        Gate("income_calibration", at_least=0.8, at_most=1.25),
+        Gate("degree_calibration", at_least=0.8, at_most=1.25),
+    ),
+)
