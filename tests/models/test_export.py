@@ -14,6 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import lottery
 from ncs4cvr.models.export import raw_spec
+from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.schemas.log import MISSING
 
 LABELS = ("click", "conversion", "completion")
@@ -181,3 +182,12 @@ def test_other_sharings_answer_as_their_trainer(world, recipe, sharing, examples
     served = module.score(rows)
     for name, expected in model(batch).items():
         np.testing.assert_allclose(served[name], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_every_sharing_answers_as_it_was_trained(world, examples, recipe, kind, tmp_path):
+    batch = next(iter(world.valid.in_order()))
+    model = lottery.build(recipe.replace(sharing=kind, tower=(3,), experts=2), world.sizes, batch)
+    exporting.export(model, world.graph, str(tmp_path), examples)  # checks the answers itself
+    saved = _answers(tf.saved_model.load(str(tmp_path)), examples)
+    np.testing.assert_allclose(saved["ctcvr"], saved["ctr"] * saved["cvr"], rtol=1e-5)

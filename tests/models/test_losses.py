@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.losses import bce, focal, mse, over_sample_space
+from ncs4cvr.models.losses import above, bce, focal, mse, over_sample_space, product_logit
 
 P = 0.8
 LOGIT = tf.constant([math.log(P / (1 - P))] * 2)  # sigmoid(LOGIT) = .8
@@ -51,3 +51,24 @@ def test_an_empty_sample_space_costs_nothing():
         value = over_sample_space(rows, tf.zeros(2))
     assert float(value) == 0
     assert tape.gradient(value, rows).numpy().tolist() == [0, 0]
+
+
+def test_the_product_logit_is_that_of_the_product():
+    a, b = np.array([-3.0, 0.0, 2.0, 40.0]), np.array([1.0, -1.0, 4.0, -40.0])
+    p = 1 / (1 + np.exp(-a)) / (1 + np.exp(-b))
+    got = product_logit(tf.constant(a, tf.float32), tf.constant(b, tf.float32))
+    np.testing.assert_allclose(got, np.log(p) - np.log1p(-p), rtol=1e-4)
+
+
+def test_the_product_logit_of_two_certainties_is_finite():
+    a = tf.Variable([200.0])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(bce(tf.constant([0.0]), product_logit(a, a)))
+    assert np.isfinite(loss)
+    assert np.isfinite(tape.gradient(loss, a)).all()
+
+
+def test_the_label_constraint_counts_only_conversions_above_clicks():
+    click, conversion = tf.constant([0.0, 2.0]), tf.constant([math.log(3), 0.0])
+    # sigmoid: .75 over .5 counts .25, .5 under .88 counts nothing; .6 * mean = .075
+    np.testing.assert_allclose(above(conversion, click), 0.075, rtol=1e-5)

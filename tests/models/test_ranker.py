@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models import losses
+from ncs4cvr.models.ranker import SHARINGS, Ranker
 from ncs4cvr.models.sharing import get_ticket, set_ticket
 from ncs4cvr.models.sparsity import full_ticket
 from ncs4cvr.schemas.features import Feature
@@ -205,3 +206,63 @@ def test_tickets_stay_as_they_are_in_training(small):
         got = get_ticket(model.sharing.connections(task))
         assert all((a == b).all() for a, b in zip(got, ticket, strict=True))
     assert [k.shape for k in full_ticket(SHAPES)] == [k.shape for k in _kernels(model)]
+
+
+def _bce(label, p):
+    return -np.mean(label * np.log(p) + (1 - label) * np.log(1 - p))
+
+
+def test_esmm_learns_the_product_on_every_impression(small):
+    model, batch = small(sharing="esmm")
+    p = {name: values.numpy() for name, values in model(batch).items()}
+    click, conversion = batch["click"].numpy(), batch["conversion"].numpy()
+    expected = [_bce(click, p["ctr"]), _bce(click * conversion, p["ctr"] * p["cvr"])]
+    np.testing.assert_allclose(model.task_losses(batch, training=False), expected, rtol=1e-4)
+
+
+def test_aitm_learns_the_marginal_and_answers_the_conditional(small):
+    model, batch = small(sharing="aitm")
+    model.heads[1].bias.assign([-1.0])  # conversions below clicks, so that no ratio is cut
+    ctr, ctcvr = (1 / (1 + np.exp(-z.numpy())) for z in model.logits(batch))
+    p = model(batch)
+    np.testing.assert_allclose(p["cvr"], ctcvr / ctr, rtol=1e-5)
+    label = batch["click"].numpy() * batch["conversion"].numpy()
+    expected = [_bce(batch["click"].numpy(), ctr), _bce(label, ctcvr)]
+    np.testing.assert_allclose(model.task_losses(batch, training=False), expected, rtol=1e-4)
+
+
+def test_aitm_pays_for_conversions_likelier_than_clicks(small):
+    model, batch = small(sharing="aitm")
+    model.heads[1].bias.assign([3.0])
+    click, conversion = model.logits(batch)
+    label = tf.cast(batch["click"] * batch["conversion"], tf.float32)
+    plain = tf.reduce_mean(losses.bce(label, conversion))
+    got = model.task_losses(batch, training=False)[1]
+    assert float(got - plain) == pytest.approx(float(losses.above(conversion, click)), rel=1e-3)
+    assert float(tf.reduce_max(model(batch)["cvr"])) == 1.0
+
+
+def test_esmm_without_a_post_click_task_is_refused(small):
+    tasks = (Task("ctr", "click"), Task("watch", "completion", loss="mse"))
+    with pytest.raises(ValueError, match="'esmm' learns pCTCVR"):
+        small(sharing="esmm", tasks=tasks, products=())
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+@pytest.mark.parametrize("tower", [(), (3,)])
+def test_every_sharing_learns(small, kind, tower):
+    model, batch = small(sharing=kind, tower=tower, experts=2)
+    first = float(model.train_step(batch)["loss"])
+    for _ in range(40):
+        last = float(model.train_step(batch)["loss"])
+    assert last < first
+
+
+def test_snr_pays_for_open_connections(small):
+    free, batch = small(sharing="snr", snr_penalty=0.0)
+    paying, _ = small(sharing="snr", snr_penalty=0.5)
+    for model in (free, paying):
+        for _ in range(30):
+            model.train_step(batch)
+    open_ = [sum(float(tf.reduce_sum(g)) for g in m.sharing.gates) for m in (free, paying)]
+    assert open_[1] < open_[0]

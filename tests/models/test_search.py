@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncs4cvr.models.search import Round, best_round, keep_schedule, search
+from ncs4cvr.models.search import EarlyBird, Round, best_round, keep_schedule, search
 
 
 def _ticket(kept, size=100):
@@ -117,3 +117,34 @@ def test_schedules_bear_their_extremes(recipe, pruning, keep, rounds):
     assert len(shares) == rounds
     assert all(0 < share <= 1 for share in shares)
     assert shares[-1:] == pytest.approx([keep][:rounds], abs=1e-6)
+
+
+def _drawings(*moves):
+    """Draws tickets of 80 connections, moved along by so many, one after the other."""
+    left = iter(moves)
+    return lambda: [[np.roll(_ticket(80)[0], next(left))]]
+
+
+def _ends_at(bird, steps=1000):
+    return next((step for step in range(1, steps) if bird(step)), None)
+
+
+def test_an_early_bird_ends_once_its_drawings_settle():
+    # Moved along by 20, a ticket of 80 in 100 lacks a quarter of the other's connections.
+    bird = EarlyBird(0.1, _drawings(0, 20, 40, 40, 40, 40, 40))
+    assert _ends_at(bird) == 6 * EarlyBird.EVERY
+
+
+def test_an_early_bird_waits_while_any_remembered_drawing_differs():
+    bird = EarlyBird(0.1, _drawings(0, 20, 0, 20, 0, 20, 20, 20, 20))
+    assert _ends_at(bird) == 9 * EarlyBird.EVERY
+
+
+def test_an_early_bird_needs_as_many_drawings_as_it_remembers():
+    bird = EarlyBird(0.1, _drawings(*[0] * 9))
+    assert _ends_at(bird) == (EarlyBird.MEMORY + 1) * EarlyBird.EVERY
+
+
+def test_a_wider_bound_lets_it_end_earlier():
+    assert _ends_at(EarlyBird(0.2, _drawings(0, 20, 0, 20, 0, 20)), steps=60) is None
+    assert _ends_at(EarlyBird(0.3, _drawings(0, 20, 0, 20, 0, 20))) == 4 * EarlyBird.EVERY

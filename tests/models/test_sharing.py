@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.models.sharing import (
     ConnectionSharing,
     SharedBottom,
@@ -11,7 +12,6 @@ from ncs4cvr.models.sharing import (
     get_ticket,
     set_ticket,
 )
-from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.models.sparsity import full_ticket
 
 INPUTS, HIDDEN = 5, (7, 3)

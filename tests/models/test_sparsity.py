@@ -126,3 +126,24 @@ def test_unflatten_is_the_inverse_of_flatten():
     again = sparsity.unflatten(sparsity.flatten(kernels), SHAPES)
     assert [a.shape for a in again] == SHAPES
     assert all((a == b).all() for a, b in zip(again, kernels, strict=True))
+
+
+def test_pruning_each_layer_keeps_the_same_share_of_every_layer():
+    full = sparsity.full_ticket(SHAPES)
+    ticket = sparsity.prune_each_layer(_kernels(1, scales=(1.0, 10.0, 100.0)), full, 0.25)
+    for mask in ticket:
+        assert mask.sum() == round(0.25 * mask.size)
+
+
+def test_one_layer_is_pruned_alike_by_both_scopes():
+    kernel, full = _kernels(1)[:1], sparsity.full_ticket(SHAPES[:1])
+    a = sparsity.prune_smallest(kernel, full, 0.3)
+    b = sparsity.prune_each_layer(kernel, full, 0.3)
+    np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_moved_is_the_largest_share_of_new_connections():
+    old = [[np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)], [np.array([1, 1, 0, 0], bool)]]
+    new = [[np.array([1, 1, 1, 0, 1, 0, 0, 0], bool)], [np.array([1, 0, 1, 0], bool)]]
+    assert sparsity.moved(old, new) == 0.5  # a quarter for the first task, half for the second
+    assert sparsity.moved(old, old) == 0.0
