@@ -1,0 +1,139 @@
+"""LightGBM beside the networks: what a user would try first.
+
+One booster a task on the task's own rows, with the features of the networks as plain columns: ids
+of the cut vocabularies and indices as categories, tags and histories position by position, numbers
+as the log has them (buckets would only lose). It stops early on the same validation split.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ncs4cvr.models import metrics, training
+from ncs4cvr.schemas.recipe import Recipe
+from quality_parts.cells import Cell
+from quality_parts.data import Rows
+from quality_parts.training import Bench, facts, peak_mb, reset_peak
+
+MAX_ROUNDS, PATIENCE = 3000, 50
+TAGS, HISTORY = 3, 5  # positions that become columns
+
+
+def table(recipe: Recipe, rows: Rows) -> tuple[np.ndarray, list[str], list[int]]:
+    """([rows, columns] of float64, column names, which are categories)."""
+    columns: dict[str, np.ndarray] = {}
+    categories = []
+    for f in recipe.features:
+        x = rows.columns[f.name]
+        if f.kind == "number":
+            columns[f.name] = rows.raw[f.name]
+        elif f.kind in ("hour", "weekday"):
+            columns[f.name] = x.ravel()
+        elif f.kind in ("tags", "sequence"):
+            columns[f"{f.name}_length"] = (x != 0).sum(1)
+            ordered = f.kind == "sequence" and f.bins  # an index: small whole numbers
+            for i in range(min(x.shape[1], TAGS if f.kind == "tags" else HISTORY)):
+                columns[f"{f.name}_{i}"] = x[:, i]
+                if not ordered:
+                    categories.append(f"{f.name}_{i}")
+            if ordered:
+                columns[f"{f.name}_engaged"] = (x > 1).sum(1)
+        else:
+            columns[f.name] = x.ravel()
+            categories.append(f.name)
+    names = list(columns)
+    stacked = np.stack([c.astype(np.float64) for c in columns.values()], axis=1)
+    return stacked, names, [names.index(c) for c in categories]
+
+
+def boost(cell: Cell, bench: Bench, threads: int) -> None:
+    """Trains and judges the cell's boosters."""
+    recipe = cell.recipe
+    train_rows = bench.data.split(recipe, recipe.log.splits[0].name)
+    reset_peak()
+    began = time.monotonic()
+    x, names, categories = table(recipe, train_rows)
+    judged = {split: (table(recipe, rows)[0], rows) for split, rows in bench.judged.items()}
+    predicted: dict[str, dict[str, np.ndarray]] = {split: {} for split in judged}
+    trees, nodes, depth, fitting = 0, 0, 0.0, 0.0
+    for task in recipe.tasks:
+        mine = metrics.own_rows(task, train_rows.labels(recipe))
+        y = train_rows.labels(recipe)[task.label]
+        x_valid, valid_rows = judged["validation"]
+        labels = valid_rows.labels(recipe)
+        theirs = metrics.own_rows(task, labels)
+        started = time.monotonic()
+        booster = _booster(task.loss == "mse", cell.recipe.seed, dict(cell.options), threads)
+        _fit(
+            booster,
+            (x[mine], y[mine]),
+            (x_valid[theirs], labels[task.label][theirs]),
+            names,
+            categories,
+        )
+        fitting += time.monotonic() - started
+        for split, (columns, _) in judged.items():
+            predicted[split][task.name] = _answers(booster, columns)
+        frame = booster.booster_.trees_to_dataframe()
+        frame = frame[frame.tree_index < booster.best_iteration_]
+        trees += booster.best_iteration_
+        nodes += len(frame)
+        leaves = frame[frame.left_child.isna()]
+        weight = np.maximum(leaves["count"], 1)
+        mean_depth = np.average(leaves.node_depth - 1, weights=weight) if len(leaves) else 0
+        depth += mean_depth * booster.best_iteration_
+    result = facts(cell, time.monotonic() - began, peak_mb(), predicted, bench)
+    result |= {
+        "params": nodes,
+        "embedding_params": 0,
+        "dense_params": nodes,
+        "live_params": nodes,
+        "flops": round(depth),  # comparisons
+        "live_flops": round(depth),
+        "examples_per_s": bench.rows / fitting,
+        "trees": trees,
+        "best_epoch": trees,
+        "watched": training.watched(recipe, result["metrics"]["validation"]),
+    }
+    cell.store_predictions(predicted)
+    cell.store(result)
+
+
+def _booster(ratio: bool, seed: int, options: Mapping[str, Any], threads: int) -> Any:
+    import lightgbm
+
+    kind = lightgbm.LGBMRegressor if ratio else lightgbm.LGBMClassifier
+    return kind(
+        n_estimators=MAX_ROUNDS,
+        subsample_freq=1,
+        random_state=seed,
+        n_jobs=threads or os.cpu_count(),
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+        **options,
+    )
+
+
+def _fit(booster, train, valid, names: list[str], categories: list[int]) -> None:
+    import lightgbm
+
+    booster.fit(
+        *train,
+        eval_set=[valid],
+        eval_metric="l2" if isinstance(booster, lightgbm.LGBMRegressor) else "auc",
+        feature_name=names,
+        categorical_feature=categories,
+        callbacks=[lightgbm.early_stopping(PATIENCE, first_metric_only=True, verbose=False)],
+    )
+
+
+def _answers(booster, columns: np.ndarray) -> np.ndarray:
+    if hasattr(booster, "predict_proba"):
+        return booster.predict_proba(columns)[:, 1].astype(np.float32)
+    return np.clip(booster.predict(columns), 0, 1).astype(np.float32)

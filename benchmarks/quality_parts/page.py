@@ -1,0 +1,113 @@
+"""Writes docs/benchmarks/quality.md (one generated block a data set) and quality.json."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from quality_parts import results, tables
+from quality_parts.cells import Cell, write_whole
+from quality_parts.data import Data
+from quality_parts.models import Model
+from quality_parts.plan import Plan
+
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a data set's part of the page is made of."""
+
+    plan: Plan
+    data: Data
+    models: Sequence[Model]
+    cells: Sequence[Cell]
+    curve: Sequence[Cell]
+    left_out: Mapping[str, str]
+    options: argparse.Namespace
+
+
+def write(report: Report) -> None:
+    """Prints the tables, and writes page, rows and pictures where they are wanted."""
+    recipe = report.plan.recipe
+    rows = results.rows(recipe.name, report.cells)
+    if not rows:
+        print("quality: no model was made, so there is nothing to show", file=sys.stderr)
+        return
+    test = report.data.split(recipe, recipe.log.splits[-1].name)
+    compared = results.differences(recipe, report.cells, test, report.options.replicates)
+    train = report.data.split(recipe, recipe.log.splits[0].name)
+    costs = results.search_costs(report.cells, len(train.users))
+    text = "\n".join(
+        [
+            *tables.head(report, test, machine()),
+            *tables.quality(recipe, rows),
+            *tables.compared(recipe, compared),
+        ]
+    )
+    print(text)
+    where = report.options.docs or ("" if report.options.quick else str(DOCS))
+    if not where:
+        return
+    folder = Path(where)
+    folder.mkdir(parents=True, exist_ok=True)
+    from quality_parts import pictures
+
+    drawn = pictures.draw(report, rows, compared, folder)
+    blocks = [
+        text,
+        *tables.probabilities(recipe, rows),
+        *tables.costs(rows),
+        *tables.search(costs),
+        *tables.curve(recipe, results.rows(recipe.name, report.curve)),
+        *tables.settings(report),
+        *(f"\n![{says}]({name})" for name, says in drawn),
+    ]
+    put_block(folder / "quality.md", recipe.name, "\n".join(blocks))
+    put_rows(
+        folder / "quality.json", recipe.name, [*rows, *results.rows(recipe.name, report.curve)]
+    )
+
+
+def put_block(page: Path, dataset: str, text: str) -> None:
+    """Replaces a data set's block in the page, or appends it; all other text stays."""
+    begin, end = f"<!-- {dataset}: made by the benchmark -->", f"<!-- {dataset}: end -->"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Ways of sharing\n"
+    block = f"{begin}\n{text.strip()}\n{end}"
+    found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    new = found.sub(lambda _: block, old) if found.search(old) else f"{old.rstrip()}\n\n{block}\n"
+    write_whole(page, new.encode())
+
+
+def put_rows(path: Path, dataset: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replaces a data set's rows in the file; those of others stay."""
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    every = [*(row for row in old if row["dataset"] != dataset), *rows]
+    lines = ",\n".join(json.dumps(row) for row in every)
+    write_whole(path, f"[\n{lines}\n]\n".encode())
+
+
+def machine() -> str:
+    """Processor, Python and TensorFlow, the date and the command."""
+    name = platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        found = re.search(r"model name\s*:\s*(.*)", info.read_text())
+        name = found.group(1) if found else name
+    command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
+    return (
+        f"`{command}`, {dt.date.today()}, {os.cpu_count()} x {name}, Python "
+        f"{platform.python_version()}, TensorFlow {tf.__version__}"
+    )
