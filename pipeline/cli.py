@@ -1,4 +1,4 @@
-"""The command line: `ncs4cvr run | predict | tickets | init`.
+"""The command line: `ncs4cvr run | predict | tickets | init | bench`.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -173,6 +173,26 @@ def init(options: argparse.Namespace) -> int:
     return PUSHED
 
 
+# -- bench ---------------------------------------------------------------------------------
+
+
+def bench(options: argparse.Namespace) -> int:
+    """`ncs4cvr bench`: one of the checkout's scripts, which no wheel holds."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    scripts = {path.stem: path for path in sorted(folder.glob("*.py"))}
+    if not scripts:
+        raise CommandFailed(
+            USAGE,
+            f"no benchmarks in {folder}: they come with the source, not with the package; run this "
+            "in an environment that `make env` made in a checkout",
+        )
+    if options.name not in scripts:
+        known = ", ".join(scripts)
+        raise CommandFailed(USAGE, f"no benchmark {options.name!r}; there are: {known}")
+    # It takes this process's place, so that Ctrl-C reaches it alone.
+    os.execv(sys.executable, [sys.executable, str(scripts[options.name]), *options.arguments])
+
+
 # -- arguments -----------------------------------------------------------------------------
 
 
@@ -191,6 +211,7 @@ def parser() -> argparse.ArgumentParser:
     starter_options.add_options(
         _command(commands, "init", init, "write a recipe for your own log", INIT)
     )
+    _bench_options(_command(commands, "bench", bench, "run a benchmark of the checkout", BENCH))
     return top
 
 
@@ -212,6 +233,11 @@ tallies and histories as VideoLogExampleGen names them. In a CSV file a history 
 
 TICKETS = """example:
   ncs4cvr tickets runs/kuairand --png tickets.png"""
+
+BENCH = """example:
+  ncs4cvr bench quality kuairand --quick
+
+What follows the name goes to the benchmark; `ncs4cvr bench quality --help` shows its options."""
 
 
 def _command(commands: Any, name: str, function: Any, does: str, example: str) -> Any:
@@ -248,3 +274,8 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
 def _tickets_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", nargs="?", default="runs/kuairand", metavar="RUN_DIR")
     command.add_argument("--png", metavar="FILE", help="draw them, too")
+
+
+def _bench_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="quality, ...: a script in benchmarks/")
+    command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its options")

@@ -65,20 +65,19 @@ def write(report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     from quality_parts import pictures
 
-    drawn = pictures.draw(report, rows, compared, folder)
+    curve = results.rows(recipe.name, report.curve)
+    drawn = pictures.draw(recipe, report.cells, rows, compared, curve, folder)
     blocks = [
         text,
         *tables.probabilities(recipe, rows),
         *tables.costs(rows),
         *tables.search(costs),
-        *tables.curve(recipe, results.rows(recipe.name, report.curve)),
+        *tables.curve(recipe, curve),
         *tables.settings(report),
         *(f"\n![{says}]({name})" for name, says in drawn),
     ]
     put_block(folder / "quality.md", recipe.name, "\n".join(blocks))
-    put_rows(
-        folder / "quality.json", recipe.name, [*rows, *results.rows(recipe.name, report.curve)]
-    )
+    put_rows(folder / "quality.json", recipe.name, [*rows, *curve])
 
 
 def put_block(page: Path, dataset: str, text: str) -> None:

@@ -97,8 +97,8 @@ class Plan:
         if abs(got / self.budget - 1) > TOLERANCE:
             raise ValueError(
                 f"{model.name} with shape {shape} and {drawn} comes to {got:,} dense parameters, "
-                f"the budget is {self.budget:,} +- {TOLERANCE:.0%}: take these values out of what is "
-                "tried, or give the recipe larger `hidden`"
+                f"the budget is {self.budget:,} +- {TOLERANCE:.0%}: take these values out of "
+                "what is tried, or give the recipe larger `hidden`"
             )
         return {**drawn, "hidden": hidden}
 
