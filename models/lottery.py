@@ -108,10 +108,11 @@ def find_tickets(
         began = time.monotonic()
         title = f"round {k}/{recipe.rounds}"
         stop = _RoundEnd(recipe, k, longest, lambda: draw(tickets, keeps[k]))
+        asked_after = 1 if recipe.early_bird else 0
         for epoch in range(recipe.search_epochs):
             number = 1000 + k * recipe.search_epochs + epoch
             batches = train.epoch(number, recipe.batch_size, recipe.seed)
-            training.train_epoch(copies, batches, rows, title, stop)
+            training.train_epoch(copies, batches, rows, title, stop, asked_after)
             if stop.ended:
                 break
         longest = max(longest, stop.steps)
@@ -156,8 +157,8 @@ class _RoundEnd:
         elif recipe.early_bird and longest:
             self.settled = lambda step: step >= longest
 
-    def __call__(self, _: int) -> bool:
-        self.steps += 1
+    def __call__(self, taken: int) -> bool:
+        self.steps += taken
         self.ended = self.settled(self.steps)
         return self.ended
 

@@ -18,6 +18,7 @@ from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")
 PROGRESS_SECONDS = 2.0
+STEPS_A_CALL = 10  # in one call of the compiled loop
 
 
 @dataclass
@@ -64,7 +65,8 @@ def train_epoch(
     batches: tf.data.Dataset,
     rows: int,
     title: str,
-    stop: Callable[[int], bool] = lambda step: False,
+    stop: Callable[[int], bool] = lambda steps: False,
+    steps_a_call: int = 0,
 ) -> float:
     """One pass over the data; returns the mean loss.
 
@@ -73,30 +75,32 @@ def train_epoch(
       batches: what `Batches.epoch` gives.
       rows: how many there are, for the progress display (0: unknown).
       title: of the progress display.
-      stop: told the number of steps done; True ends the pass early.
+      stop: asked after every call of the compiled loop, told the steps taken by it; True ends the
+        pass early.
+      steps_a_call: at most; 0 means STEPS_A_CALL.
 
     Raises:
       ValueError: the loss is not finite, or there is no row; says the step and the cures.
     """
     started = shown = time.monotonic()
-    losses: list[tf.Tensor] = []
-    seen = 0
-    for batch in batches:
-        losses.append(model.compiled_step(batch)["loss"])
-        seen += int(next(iter(batch.values())).shape[0])
+    losses: list[float] = []
+    left, seen, asked = iter(batches), 0, steps_a_call or STEPS_A_CALL
+    while True:
+        taken, rows_taken = model.compiled_steps(left, tf.constant(asked))
+        losses.extend(taken.numpy())
+        seen += int(rows_taken)
+        ended = len(taken) > 0 and stop(len(taken))
         if (now := time.monotonic()) - shown >= PROGRESS_SECONDS:
             shown = now
-            if not np.isfinite(losses[-1]):
-                break  # NaN stays NaN
             rate = seen / (now - started)
             share = f"{seen / rows:4.0%}" if rows else f"{seen:,} rows"
-            told = f"{title}  {share}  {rate:,.0f} examples/s  loss {float(losses[-1]):.4f}"
+            told = f"{title}  {share}  {rate:,.0f} examples/s  loss {losses[-1]:.4f}"
             log.info(told, extra={"fleeting": True})  # shown live on a terminal only
-        if stop(len(losses)):
+        if ended or len(taken) < asked or not np.isfinite(losses[-1]):  # NaN stays NaN
             break
     if not losses:
         raise ValueError(f"{title}: the training split has no rows; widen its days")
-    values = np.array([float(loss) for loss in losses])
+    values = np.array(losses)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise ValueError(

@@ -24,7 +24,8 @@ def test_dense_variables_follow_kerass_adam():
         for k in range(5):
             gradient = tf.constant([[1.0, k], [-k, 0.1]], tf.float32)
             optimizer.apply_gradients([(gradient, variable)])
-    np.testing.assert_array_equal(*[v.numpy() for v in variables])
+    # 1 - .999 in float32, as the fused kernel takes it, is off by 5e-5 of itself.
+    np.testing.assert_allclose(*[v.numpy() for v in variables], atol=1e-5)
 
 
 def test_a_table_looked_up_whole_follows_kerass_adam():
@@ -92,3 +93,52 @@ def test_it_works_in_a_compiled_step():
         step(tf.constant(ids))
         _step(eager, same, ids, tf.ones([2, 2]))
     np.testing.assert_allclose(table.numpy(), same.numpy(), rtol=1e-6)
+
+
+def _outputs(function):
+    """Every tensor that a traced function makes, those of the functions it calls included."""
+    graphs, seen = [function.graph], []
+    while graphs:
+        graph = graphs.pop()
+        graphs += [
+            f.graph for f in getattr(graph, "_functions", {}).values() if hasattr(f, "graph")
+        ]
+        seen += [(op, out) for op in graph.get_operations() for out in op.outputs]
+    return seen
+
+
+def test_a_step_computes_nothing_of_the_size_of_a_table():
+    rows = 977
+    table = tf.Variable(tf.random.stateless_normal([rows, 2], [1, 2]))
+    lazy, keras = LazyAdam(0.1), tf.keras.optimizers.Adam(0.1)
+    for optimizer, expected in ((lazy, set()), (keras, {"Mul"})):
+        optimizer.build([table])
+        step = tf.function(lambda o=optimizer: _step(o, table, [3, 5, 3], tf.ones([3, 2])))
+        made = {
+            op.type for op, t in _outputs(step.get_concrete_function()) if rows in (t.shape or ())
+        }
+        assert made - {"ReadVariableOp", "Const", "Shape"} >= expected
+        if not expected:
+            assert made == set()
+
+
+@pytest.mark.parametrize("sharing", ["ncs4cvr", "single_task"])
+def test_a_models_step_moves_only_rows_of_the_batch(small, sharing):
+    model, batch = small(sharing=sharing)
+    for _ in range(2):
+        model.compiled_step(batch)  # momentum on all rows of the batch
+    half = {name: values[:5] for name, values in batch.items()}
+    optimizer = model.optimizer
+    for trunk in model.trunks:
+        table = trunk.embedding.table
+        index = optimizer._index_dict[optimizer._var_key(table)]
+        watched = (table, optimizer._momentums[index], optimizer._velocities[index])
+        before = [v.numpy() for v in watched]
+        model.compiled_step(half)
+        starts = trunk.embedding.starts
+        used = {int(i) + starts[n] for n in ("user", "video") for i in half[n].numpy()}
+        others = [i for i in range(len(before[0])) if i not in used]
+        assert others
+        for old, variable in zip(before, watched, strict=True):
+            np.testing.assert_array_equal(variable.numpy()[others], old[others])
+            assert (variable.numpy()[sorted(used)] != old[sorted(used)]).any()

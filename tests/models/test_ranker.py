@@ -61,13 +61,10 @@ def test_without_the_freeze_leftover_momentum_would_move_them(with_momentum, mon
 
 
 def test_a_joint_step_moves_only_the_union_of_the_tickets(small):
-    model, batch = small()
+    model, batch = small(tickets=_tickets())
+    before = _kernels(model)
     for _ in range(3):
         model.train_step(batch)
-    for task, ticket in enumerate(_tickets()):
-        set_ticket(model.sharing.connections(task), ticket)
-    before = _kernels(model)
-    model.train_step(batch)
     for moved, a, b in zip(_moved(before, _kernels(model)), *_tickets(), strict=True):
         assert not moved[~(a | b)].any()
         assert moved[a & ~b].any()

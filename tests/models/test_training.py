@@ -156,8 +156,36 @@ def test_the_mean_loss_is_the_mean_of_the_steps(small):
     assert training.train_epoch(model, data, 96, "") == pytest.approx(alone, rel=1e-4)
 
 
+def _in_calls_of(steps_a_call, small):
+    """Five steps on different batches: (steps of every call, weights)."""
+    tf.keras.utils.set_random_seed(1)
+    model, batch = small()
+    data = tf.data.Dataset.range(5).map(lambda i: {**batch, "user": (batch["user"] + i) % 5})
+    taken = []
+    training.train_epoch(model, data, 0, "", taken.append, steps_a_call)
+    assert int(model.optimizer.iterations) == 5
+    return taken, _weights(model)
+
+
+@pytest.mark.parametrize(("steps_a_call", "calls"), [(2, [2, 2, 1]), (5, [5]), (0, [5])])
+def test_steps_in_one_call_are_the_steps_one_by_one(small, steps_a_call, calls):
+    _, alone = _in_calls_of(1, small)
+    taken, together = _in_calls_of(steps_a_call, small)
+    assert taken == calls
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_pass_ends_where_stop_says_so(small):
+    model, batch = small()
+    data = tf.data.Dataset.from_tensors(batch).repeat(9)
+    training.train_epoch(model, data, 0, "", lambda n: model.optimizer.iterations >= 4, 2)
+    assert int(model.optimizer.iterations) == 4
+
+
 def test_progress_tells_share_speed_and_loss(small, monkeypatch, caplog):
     monkeypatch.setattr(training, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(training, "STEPS_A_CALL", 1)
     model, batch = small()
     with caplog.at_level(logging.INFO, "ncs4cvr"):
         training.train_epoch(model, tf.data.Dataset.from_tensors(batch).repeat(2), 64, "epoch 1")
