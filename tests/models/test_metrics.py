@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from ncs4cvr.models.metrics import evaluate, outputs_of
+from ncs4cvr.models.metrics import (
+    calibration_error,
+    evaluate,
+    grouped_auc,
+    log_loss,
+    outputs_of,
+    weighted_auc,
+)
 from ncs4cvr.schemas.tasks import Product, Task
 
 
@@ -88,3 +96,45 @@ def test_a_split_without_rows_of_a_task_is_an_error(recipe, split, loss):
     )
     with pytest.raises(ValueError, match=r"cvr: .* 0 rows"):
         evaluate(conditional, predictions, {**labels, "click": np.zeros(200)})
+
+
+@pytest.mark.parametrize("decimals", [1, 9])  # many ties, no ties
+def test_weighted_auc_is_that_of_scikit_learn(decimals):
+    rng = np.random.default_rng(5)
+    labels, scores = rng.integers(0, 2, 300), rng.random(300).round(decimals)
+    groups, weights = rng.integers(0, 40, 300), rng.poisson(1, (20, 40))
+    got = weighted_auc(labels, scores, weights, groups)
+    expected = [roc_auc_score(labels, scores, sample_weight=w[groups]) for w in weights]
+    assert got == pytest.approx(expected)
+
+
+def test_weighted_auc_without_one_class_is_nan():
+    labels, scores, groups = np.array([0, 1]), np.array([0.1, 0.2]), np.array([0, 1])
+    got = weighted_auc(labels, scores, np.array([[1, 0], [2, 3]]), groups)
+    assert np.isnan(got[0])
+    assert got[1] == 1.0
+
+
+def test_grouped_auc_weighs_users_by_their_rows():
+    users = np.array(["a", "b", "a", "c", "b", "a", "c", "b"])
+    labels = np.array([1, 0, 0, 1, 1, 1, 1, 0])
+    scores = np.array([0.9, 0.5, 0.4, 0.1, 0.5, 0.3, 0.2, 0.1])
+    # a: .9 over .4, .3 below it: 1/2, 3 rows. b: .5 ties .5 and is over .1: 3/4, 3 rows. c: clicks
+    # only.
+    assert grouped_auc(labels, scores, users) == pytest.approx((3 * 0.5 + 3 * 0.75) / 6)
+
+
+def test_grouped_auc_without_a_user_of_both_classes_is_nan():
+    assert np.isnan(grouped_auc(np.array([0, 1]), np.array([0.1, 0.2]), np.array([1, 2])))
+
+
+def test_calibration_error_of_hand_made_bins():
+    predictions = np.array([0.8, 0.1, 0.3, 0.6])
+    labels = np.array([1, 0, 1, 0])
+    # Two bins: {.1, .3} against {0, 1}, and {.6, .8} against {0, 1}: |.2 - .5| and |.7 - .5|.
+    assert calibration_error(labels, predictions, bins=2) == pytest.approx((0.3 + 0.2) / 2)
+
+
+def test_log_loss_of_two_rows():
+    got = log_loss(np.array([1, 0]), np.array([0.5, 0.75]))
+    assert got == pytest.approx((np.log(2) + np.log(4)) / 2)

@@ -1,0 +1,132 @@
+"""Cells, budgets and the page of the quality benchmark."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ncs4cvr.pipeline.recipes.kuairand import RECIPE
+
+INPUTS = 200
+
+
+@pytest.fixture
+def plan(tmp_path):
+    from quality_parts.plan import Plan
+
+    return Plan(RECIPE, "data", tmp_path / "cells", INPUTS, {})
+
+
+@pytest.fixture
+def models():
+    from quality_parts.models import all_models
+
+    return all_models(RECIPE)
+
+
+@pytest.fixture
+def cell(plan, models):
+    return plan.cell(models["shared_bottom"], 1)
+
+
+def test_every_trial_meets_the_budget(plan, models):
+    from quality_parts import sizes
+
+    for model in models.values():
+        if not model.tried or model.name == "lightgbm":
+            continue
+        for number in range(3):
+            recipe = plan.recipe.replace(**{**plan.trial(model, number), **model.fixed})
+            assert sizes.dense_parameters(recipe, INPUTS) == pytest.approx(plan.budget, rel=0.1)
+
+
+def test_dense_parameters_are_those_of_the_layers(plan):
+    from quality_parts import sizes
+
+    recipe = RECIPE.replace(sharing="shared_bottom", hidden=(8, 4))
+    by_hand = (INPUTS * 8 + 8) + (8 * 4 + 4) + 2 * (4 + 1)
+    assert sizes.dense_parameters(recipe, INPUTS) == by_hand
+
+
+def test_the_default_of_ncs4cvr_is_the_recipe(plan, models):
+    recipe = plan.cell(models["ncs4cvr"], RECIPE.seed).recipe
+    assert recipe == dataclasses.replace(RECIPE)
+
+
+def test_controls_take_the_tickets_of_ncs4cvr(plan, models):
+    ours = plan.cell(models["ncs4cvr"], 1)
+    for name in ("random", "new_start", "union", "only_ctr", "only_cvr"):
+        assert plan.cell(models[name], 1).search.path == ours.search.path
+    assert plan.cell(models["ncs4cvr"], 2).search.path != ours.search.path
+
+
+def test_a_cell_is_another_with_another_seed_setting_or_data(plan, models, cell):
+    others = [
+        plan.cell(models["shared_bottom"], 2),
+        plan.cell(models["mmoe"], 1),
+        dataclasses.replace(cell, data="other"),
+        dataclasses.replace(cell, recipe=cell.recipe.replace(dropout=0.1)),
+    ]
+    assert len({c.path for c in [cell, *others]}) == 5
+
+
+def test_a_cell_does_not_depend_on_gates_and_files(cell):
+    moved = dataclasses.replace(RECIPE.log, events="elsewhere")
+    recipe = cell.recipe.replace(log=moved, gates=())
+    assert dataclasses.replace(cell, recipe=recipe).path == cell.path
+
+
+def test_results_of_other_code_are_made_anew_unless_asked_for(cell):
+    assert cell.stored() is None
+    cell.store({"watched": 0.7})
+    assert cell.stored()["watched"] == 0.7
+    result = json.loads(cell.path.read_text())
+    cell.path.write_text(json.dumps(result | {"code": "other"}))
+    assert cell.stored() is None
+    assert cell.stored(any_code=True)["watched"] == 0.7
+
+
+def test_tuning_keeps_the_trial_that_validates_best(plan, models):
+    from quality_parts.plan import choose
+
+    mmoe = models["mmoe"]
+    for watched, cell in zip([0.70, 0.72, 0.71], plan.trials(mmoe, 3), strict=True):
+        cell.store({"watched": watched})
+    found = choose(plan, [mmoe], 3)["mmoe"]
+    assert (found["trial"], found["validation"], found["trials"]) == (1, 0.72, 3)
+    assert found["settings"] == plan.trial(mmoe, 1)
+
+
+def test_esmm_is_left_out_where_no_task_is_given_another(plan, models):
+    ctr, cvr = RECIPE.tasks
+    apart = RECIPE.replace(tasks=(ctr, dataclasses.replace(cvr, given="")))
+    assert plan.fits(models["esmm"]) == ""
+    assert "given" in dataclasses.replace(plan, recipe=apart).fits(models["esmm"])
+
+
+def test_a_new_run_keeps_the_pages_other_text(tmp_path):
+    from quality_parts.page import put_block
+
+    page = tmp_path / "quality.md"
+    page.write_text("# Title\n\nProse.\n")
+    put_block(page, "a", "first")
+    put_block(page, "b", "second")
+    page.write_text(page.read_text() + "More prose.\n")
+    put_block(page, "a", "third")
+    text = page.read_text()
+    assert "Prose." in text
+    assert "More prose." in text
+    assert "second" in text
+    assert "third" in text
+    assert "first" not in text
+
+
+def test_rows_of_other_data_sets_stay(tmp_path):
+    from quality_parts.page import put_rows
+
+    path = tmp_path / "quality.json"
+    put_rows(path, "a", [{"dataset": "a", "seed": 1}])
+    put_rows(path, "b", [{"dataset": "b", "seed": 1}])
+    put_rows(path, "a", [{"dataset": "a", "seed": 2}])
+    rows = json.loads(path.read_text())
+    assert sorted((r["dataset"], r["seed"]) for r in rows) == [("a", 2), ("b", 1)]
