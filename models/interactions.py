@@ -43,11 +43,11 @@ def pairwise_dots(fields: tf.Tensor):
     out = tf.concat(tf.split(dots, pieces, axis=1)[1::2], axis=1)
 
     def gradient(upstream):
-        rows = tf.split(upstream, pieces[1::2], axis=1)
-        zeros = tf.zeros([tf.shape(upstream)[0], count], upstream.dtype)
-        filled = [part for i, row in enumerate(rows) for part in (zeros[:, : i + 1], row)]
-        upper = tf.reshape(tf.concat(filled, axis=1), [-1, count, count])
-        return tf.matmul(upper, fields) + tf.matmul(upper, fields, transpose_a=True)
+        with tf.name_scope("dot_interaction_gradient"):  # a profiler finds it by this name
+            rows = tf.split(upstream, pieces[1::2], axis=1)
+            filled = [tf.pad(row, [[0, 0], [i + 1, 0]]) for i, row in enumerate(rows)]
+            upper = tf.reshape(tf.concat(filled, axis=1), [-1, count, count])
+            return tf.matmul(upper, fields) + tf.matmul(upper, fields, transpose_a=True)
 
     return out, gradient
 
