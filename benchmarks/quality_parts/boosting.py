@@ -2,7 +2,8 @@
 
 One booster a task on the task's own rows, with the features of the networks as plain columns: ids
 of the cut vocabularies and indices as categories, tags and histories position by position, numbers
-as the log has them (buckets would only lose). It stops early on the same validation split.
+as the log has them (buckets would only lose). Ids of more than `max_ids` values are left out where
+that validates better: trees split badly on them. It stops early on the same validation split.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ TAGS, HISTORY = 3, 5  # positions that become columns
 
 
 def table(recipe: Recipe, rows: Rows) -> tuple[np.ndarray, list[str], list[int]]:
-    """([rows, columns] of float64, column names, which are categories)."""
+    """([rows, columns] of float64, column names, which are categories).
+
+    Args:
+      recipe: its features, those left out that are not wanted.
+      rows: a split.
+    """
     columns: dict[str, np.ndarray] = {}
     categories = []
     for f in recipe.features:
@@ -57,8 +63,12 @@ def boost(cell: Cell, bench: Bench, threads: int) -> None:
     train_rows = bench.data.split(recipe, recipe.log.splits[0].name)
     reset_peak()
     began = time.monotonic()
-    x, names, categories = table(recipe, train_rows)
-    judged = {split: (table(recipe, rows)[0], rows) for split, rows in bench.judged.items()}
+    options = dict(cell.options)
+    largest = options.pop("max_ids")
+    used = [f for f in recipe.features if bench.sizes.get(f.vocabulary, 0) <= largest]
+    narrow = recipe.replace(features=tuple(used))
+    x, names, categories = table(narrow, train_rows)
+    judged = {split: (table(narrow, rows)[0], rows) for split, rows in bench.judged.items()}
     predicted: dict[str, dict[str, np.ndarray]] = {split: {} for split in judged}
     trees, nodes, depth, fitting = 0, 0, 0.0, 0.0
     for task in recipe.tasks:
@@ -68,7 +78,7 @@ def boost(cell: Cell, bench: Bench, threads: int) -> None:
         labels = valid_rows.labels(recipe)
         theirs = metrics.own_rows(task, labels)
         started = time.monotonic()
-        booster = _booster(task.loss == "mse", cell.recipe.seed, dict(cell.options), threads)
+        booster = _booster(task.loss == "mse", recipe.seed, options, threads)
         _fit(
             booster,
             (x[mine], y[mine]),

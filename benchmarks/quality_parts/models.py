@@ -118,6 +118,7 @@ MODELS = (
             "reg_lambda": (1.0, 0.0, 10.0),
             "cat_smooth": (10.0, 50.0, 200.0),
             "min_data_per_group": (100, 300),
+            "max_ids": (1000, 10**9),  # ids of more values are left out
         },
         says="gradient boosting, one model a task",
     ),
