@@ -5,6 +5,10 @@
 Answers to the US Census Bureau's surveys of 1994 and 1995 (data/census_income): trains on nine
 tenths of UCI's training file, validates on the rest, tests on UCI's test file. Nothing here is a
 video, so the row's number stands for user and video; no task is given another's label.
+
+Marital status, which defines never_married, is no feature. Household and tax columns that tell much
+of it (such as "Child 18+ never marr") stay, as in the papers that use this data; that is why
+never_married comes close to 1.
 """
 
 from ncs4cvr.schemas.features import Feature
@@ -66,6 +70,7 @@ CODES = (
     "veterans_benefits",
     "year",
 )
+#: Dollars (cents for the wage); nine in ten are zero.
 AMOUNTS = ("wage_per_hour", "capital_gains", "capital_losses", "dividends_from_stocks")
 
 #: Every column but instance_weight, which is how many people a row stands for.
@@ -73,12 +78,17 @@ FEATURES = (
     *(Feature(name, dtype="string") for name in WORDS),
     *(Feature(name) for name in CODES),
     Feature("age", kind="index", bins=91),
+    Feature("age_number", kind="number", column="age"),
     Feature("num_persons_worked_for_employer", kind="index", bins=7),
     Feature("weeks_worked_in_year", kind="index", bins=53),
-    *(Feature(name, kind="number", bins=50, zero_apart=True) for name in AMOUNTS),
-    *(Feature(f"{name}_log", kind="number", column=name, log=True) for name in AMOUNTS),
-    Feature("age_number", kind="number", column="age"),
     Feature("weeks_number", kind="number", column="weeks_worked_in_year"),
+    # Gains and losses have some 120 values each, and some that lie close together belong to other
+    # incomes: as ids they give .0013 more AUC than in 50 bins (income, validation).
+    Feature("capital_gains"),
+    Feature("capital_losses"),
+    Feature("wage_per_hour", kind="number", bins=50, zero_apart=True),
+    Feature("dividends_from_stocks", kind="number", bins=50, zero_apart=True),
+    *(Feature(f"{name}_log", kind="number", column=name, log=True) for name in AMOUNTS),
 )
 
 
@@ -99,4 +109,9 @@ RECIPE = Recipe(
         Gate("never_married_calibration", at_least=0.8, at_most=1.25),
     ),
     slices=("sex",),
+    hidden=(256, 128, 64),
+    batch_size=2048,
+    dropout=0.3,
+    max_epochs=12,
+    patience=2,
 )
