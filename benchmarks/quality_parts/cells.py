@@ -64,8 +64,11 @@ class Cell:
     @property
     def path(self) -> Path:
         """The result's file."""
-        name = f"{self.kind}-{self.model}-seed{self.recipe.seed}-{self.key}.json"
-        return self.folder / name
+        # By what it is, not by `model`: rows of one recipe under two names are made once.
+        what = "tickets" if self.kind == "search" else self.recipe.sharing
+        what = "lightgbm" if self.kind == "boost" else what
+        control = f"-{self.recipe.control}" if self.recipe.control else ""
+        return self.folder / f"{what}{control}-seed{self.recipe.seed}-{self.key}.json"
 
     @property
     def arrays(self) -> Path:

@@ -150,6 +150,7 @@ def variants(recipe: Recipe) -> tuple[Model, ...]:
     )
 
 
+#: ncs4cvr under either way to search, to compare what the search costs and what it is worth.
 EARLY_BIRD = 0.1
 SEARCHES = (
     Model("full_search", {"sharing": "ncs4cvr", "early_bird": 0.0}, {}, "ncs4cvr"),

@@ -20,7 +20,7 @@ import tensorflow as tf
 from quality_parts import results, tables
 from quality_parts.cells import Cell, write_whole
 from quality_parts.data import Data
-from quality_parts.models import Model
+from quality_parts.models import SEARCHES, Model
 from quality_parts.plan import Plan
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
@@ -42,12 +42,15 @@ class Report:
 def write(report: Report) -> None:
     """Prints the tables, and writes page, rows and pictures where they are wanted."""
     recipe = report.plan.recipe
-    rows = results.rows(recipe.name, report.cells)
+    # The two ways to search are compared by their cost, and not once more with every model.
+    apart = [m.name for m in SEARCHES]
+    cells = [c for c in report.cells if c.model not in apart]
+    rows = results.rows(recipe.name, cells)
     if not rows:
         print("quality: no model was made, so there is nothing to show", file=sys.stderr)
         return
     test = report.data.split(recipe, recipe.log.splits[-1].name)
-    compared = results.differences(recipe, report.cells, test, report.options.replicates)
+    compared = results.differences(recipe, cells, test, report.options.replicates)
     train = report.data.split(recipe, recipe.log.splits[0].name)
     costs = results.search_costs(report.cells, len(train.users))
     text = "\n".join(
@@ -66,7 +69,7 @@ def write(report: Report) -> None:
     from quality_parts import pictures
 
     curve = results.rows(recipe.name, report.curve)
-    drawn = pictures.draw(recipe, report.cells, rows, compared, curve, folder)
+    drawn = pictures.draw(recipe, cells, rows, compared, curve, folder)
     blocks = [
         text,
         *tables.probabilities(recipe, rows),

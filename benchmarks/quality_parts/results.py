@@ -14,6 +14,7 @@ from ncs4cvr.schemas.recipe import Recipe
 from quality_parts.bootstrap import difference, replicated_aucs
 from quality_parts.cells import SPLITS, Cell
 from quality_parts.data import Rows
+from quality_parts.models import HYBRID, SEARCHES
 
 OURS = "ncs4cvr"
 KEPT = (
@@ -102,7 +103,7 @@ def _ones(count: int) -> np.ndarray:
 def search_costs(cells: Sequence[Cell], data_rows: int) -> list[dict[str, Any]]:
     """Ticket searches beside the joint training that follows, a row per model that searches."""
     found = []
-    for name in dict.fromkeys(c.model for c in cells if c.search):
+    for name in (OURS, *(m.name for m in SEARCHES), HYBRID.name):
         pairs = [
             (s, r)
             for c in cells
