@@ -46,7 +46,7 @@ def _tried(**more: tuple) -> dict[str, tuple]:
 
 # "keep" and its kin: the ticket search's own choices.
 SEARCH = {
-    "keep": (0.2, 0.1, 0.3),
+    "keep": (0.2, 0.1, 0.05),
     "rounds": (4, 3, 6),
     "warmup_steps": (0, 200),
     "prune_scope": ("global", "layer"),
