@@ -56,8 +56,10 @@ def one_data_set(name: str, options: argparse.Namespace) -> int:
     from quality_parts.models import all_models
 
     recipe = recipe_files.load(name, tuple(options.set))
-    kept = Path(options.root).resolve() / "bench" / recipe.name
-    data = Data.of_run(recipe, Path(options.root).resolve(), kept)
+    root = Path(options.root).resolve()
+    kept = root / "bench" / recipe.name
+    command = f"ncs4cvr run {name} --root {options.root}"
+    data = Data.of_run(recipe, root / recipe.name, kept, command)
     for split in recipe.log.splits:
         rows = data.split(recipe, split.name)
     inputs = sizes.inputs_of(recipe, data.sizes(recipe), next(rows.in_order(2)))

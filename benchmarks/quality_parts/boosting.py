@@ -70,7 +70,7 @@ def boost(cell: Cell, bench: Bench, threads: int) -> None:
     x, names, categories = table(narrow, train_rows)
     judged = {split: (table(narrow, rows)[0], rows) for split, rows in bench.judged.items()}
     predicted: dict[str, dict[str, np.ndarray]] = {split: {} for split in judged}
-    trees, nodes, depth, fitting = 0, 0, 0.0, 0.0
+    sums, fitting = np.zeros(3), 0.0
     for task in recipe.tasks:
         mine = metrics.own_rows(task, train_rows.labels(recipe))
         y = train_rows.labels(recipe)[task.label]
@@ -89,22 +89,16 @@ def boost(cell: Cell, bench: Bench, threads: int) -> None:
         fitting += time.monotonic() - started
         for split, (columns, _) in judged.items():
             predicted[split][task.name] = _answers(booster, columns)
-        frame = booster.booster_.trees_to_dataframe()
-        frame = frame[frame.tree_index < booster.best_iteration_]
-        trees += booster.best_iteration_
-        nodes += len(frame)
-        leaves = frame[frame.left_child.isna()]
-        weight = np.maximum(leaves["count"], 1)
-        mean_depth = np.average(leaves.node_depth - 1, weights=weight) if len(leaves) else 0
-        depth += mean_depth * booster.best_iteration_
+        sums += _size(booster)
     result = facts(cell, time.monotonic() - began, peak_mb(), predicted, bench)
+    trees, nodes, comparisons = (round(x) for x in sums)
     result |= {
         "params": nodes,
         "embedding_params": 0,
         "dense_params": nodes,
         "live_params": nodes,
-        "flops": round(depth),  # comparisons
-        "live_flops": round(depth),
+        "flops": comparisons,
+        "live_flops": comparisons,
         "examples_per_s": bench.rows / fitting,
         "trees": trees,
         "best_epoch": trees,
@@ -141,6 +135,16 @@ def _fit(booster, train, valid, names: list[str], categories: list[int]) -> None
         categorical_feature=categories,
         callbacks=[lightgbm.early_stopping(PATIENCE, first_metric_only=True, verbose=False)],
     )
+
+
+def _size(booster) -> np.ndarray:
+    """Trees, their nodes, and the comparisons that a training row takes on average."""
+    trees = booster.best_iteration_
+    nodes = booster.booster_.trees_to_dataframe()
+    nodes = nodes[nodes.tree_index < trees]
+    leaves = nodes[nodes.left_child.isna()]
+    depth = np.average(leaves.node_depth - 1, weights=np.maximum(leaves["count"], 1))
+    return np.array([trees, len(nodes), trees * depth])
 
 
 def _answers(booster, columns: np.ndarray) -> np.ndarray:

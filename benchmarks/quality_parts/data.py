@@ -88,24 +88,35 @@ class Data:
     fingerprint: str
 
     @staticmethod
-    def of_run(recipe: Recipe, root: Path, kept: Path) -> Data:
-        """The newest examples of the recipe's run under `root`.
+    def of_run(recipe: Recipe, run: Path, kept: Path, command: str) -> Data:
+        """The newest examples of a run.
+
+        Args:
+          recipe: the run's.
+          run: its folder.
+          kept: where the arrays go.
+          command: what makes the run, for messages.
 
         Raises:
           NoRun: there are none, or they were made with other features; says the command.
         """
-        run = root / recipe.name / "artifacts"
-        transformed = _newest(run / "Transform" / "transformed_examples", recipe, root)
-        graph = run / "Transform" / "transform_graph" / transformed.name
-        raw = _newest(run / "VideoLogExampleGen" / "examples", recipe, root)
-        files = sorted(f for f in transformed.rglob("*.gz"))
-        files += sorted((raw / f"Split-{recipe.log.splits[-1].name}").glob("*"))
+        made = run / "artifacts"
+        transformed = _newest(made / "Transform" / "transformed_examples", command)
+        graph = made / "Transform" / "transform_graph" / transformed.name
+        raw = _newest(made / "VideoLogExampleGen" / "examples", command)
         digest = hashlib.sha256()
-        for file in files:
+        files = [transformed, raw / f"Split-{recipe.log.splits[-1].name}"]
+        for file in (f for folder in files for f in sorted(folder.rglob("*.gz"))):
             digest.update(file.read_bytes())
         fingerprint = digest.hexdigest()[:12]
         data = Data(graph, transformed, raw, kept / f"data-{fingerprint}", fingerprint)
-        _check_features(recipe, data.transform_graph(), root)
+        known = data.transform_graph().transformed_feature_spec()
+        missing = {f.name for f in recipe.features} - known.keys()
+        if missing:
+            raise NoRun(
+                f"the run in {run} has no features {sorted(missing)}; the recipe changed since. "
+                f"Make it anew: {command}"
+            )
         return data
 
     def transform_graph(self) -> tft.TFTransformOutput:
@@ -131,25 +142,11 @@ class Data:
         return Rows.load(path)
 
 
-def _newest(folder: Path, recipe: Recipe, root: Path) -> Path:
+def _newest(folder: Path, command: str) -> Path:
     found = [f for f in folder.glob("*") if f.name.isdigit() and any(f.rglob("*.gz"))]
     if not found:
-        raise NoRun(f"no examples in {folder}; make them: {command(recipe, root)}")
+        raise NoRun(f"no examples in {folder}; make them: {command}")
     return max(found, key=lambda f: int(f.name))
-
-
-def command(recipe: Recipe, root: Path) -> str:
-    """What makes the examples."""
-    return f"ncs4cvr run {recipe.name} --root {root}"
-
-
-def _check_features(recipe: Recipe, graph: tft.TFTransformOutput, root: Path) -> None:
-    missing = {f.name for f in recipe.features} - graph.transformed_feature_spec().keys()
-    if missing:
-        raise NoRun(
-            f"the run in {root / recipe.name} has no features {sorted(missing)}; the recipe "
-            f"changed since. Make it anew: {command(recipe, root)}"
-        )
 
 
 def _transformed(recipe: Recipe, graph: tft.TFTransformOutput, raw: Path) -> Rows:

@@ -150,14 +150,18 @@ def variants(recipe: Recipe) -> tuple[Model, ...]:
     )
 
 
-#: ncs4cvr under either way to search, to compare what the search costs and what it is worth.
-EARLY_BIRD = 0.1
-SEARCHES = (
-    Model("full_search", {"sharing": "ncs4cvr", "early_bird": 0.0}, {}, "ncs4cvr"),
-    Model("early_bird", {"sharing": "ncs4cvr", "early_bird": EARLY_BIRD}, {}, "ncs4cvr"),
-)
+EARLY_BIRD = 0.1  # where the recipe has none
+
+
+def searches(recipe: Recipe) -> tuple[Model, ...]:
+    """ncs4cvr under either way to search: what does the search cost, and what is it worth?"""
+    bound = recipe.early_bird or EARLY_BIRD
+    return (
+        Model("full_search", {"sharing": "ncs4cvr", "early_bird": 0.0}, {}, "ncs4cvr"),
+        Model("early_bird", {"sharing": "ncs4cvr", "early_bird": bound}, {}, "ncs4cvr"),
+    )
 
 
 def all_models(recipe: Recipe) -> dict[str, Model]:
     """Every model by its name."""
-    return {m.name: m for m in (*MODELS, *variants(recipe), *SEARCHES)}
+    return {m.name: m for m in (*MODELS, *variants(recipe), *searches(recipe))}

@@ -20,7 +20,7 @@ import tensorflow as tf
 from quality_parts import results, tables
 from quality_parts.cells import Cell, write_whole
 from quality_parts.data import Data
-from quality_parts.models import SEARCHES, Model
+from quality_parts.models import Model, searches
 from quality_parts.plan import Plan
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
@@ -43,7 +43,7 @@ def write(report: Report) -> None:
     """Prints the tables, and writes page, rows and pictures where they are wanted."""
     recipe = report.plan.recipe
     # The two ways to search are compared by their cost, and not once more with every model.
-    apart = [m.name for m in SEARCHES]
+    apart = [m.name for m in searches(recipe)]
     cells = [c for c in report.cells if c.model not in apart]
     rows = results.rows(recipe.name, cells)
     if not rows:
@@ -52,7 +52,7 @@ def write(report: Report) -> None:
     test = report.data.split(recipe, recipe.log.splits[-1].name)
     compared = results.differences(recipe, cells, test, report.options.replicates)
     train = report.data.split(recipe, recipe.log.splits[0].name)
-    costs = results.search_costs(report.cells, len(train.users))
+    costs = results.search_costs(recipe, report.cells, len(train.users))
     text = "\n".join(
         [
             *tables.head(report, test, machine()),

@@ -14,7 +14,7 @@ from ncs4cvr.schemas.recipe import Recipe
 from quality_parts.bootstrap import difference, replicated_aucs
 from quality_parts.cells import SPLITS, Cell
 from quality_parts.data import Rows
-from quality_parts.models import HYBRID, SEARCHES
+from quality_parts.models import HYBRID, searches
 
 OURS = "ncs4cvr"
 KEPT = (
@@ -100,10 +100,10 @@ def _ones(count: int) -> np.ndarray:
     return np.ones((1, count), np.uint8)
 
 
-def search_costs(cells: Sequence[Cell], data_rows: int) -> list[dict[str, Any]]:
+def search_costs(recipe: Recipe, cells: Sequence[Cell], data_rows: int) -> list[dict[str, Any]]:
     """Ticket searches beside the joint training that follows, a row per model that searches."""
     found = []
-    for name in (OURS, *(m.name for m in SEARCHES), HYBRID.name):
+    for name in (OURS, *(m.name for m in searches(recipe)), HYBRID.name):
         pairs = [
             (s, r)
             for c in cells

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from ncs4cvr.pipeline.recipes.kuairand import RECIPE
@@ -102,6 +103,25 @@ def test_esmm_is_left_out_where_no_task_is_given_another(plan, models):
     apart = RECIPE.replace(tasks=(ctr, dataclasses.replace(cvr, given="")))
     assert plan.fits(models["esmm"]) == ""
     assert "given" in dataclasses.replace(plan, recipe=apart).fits(models["esmm"])
+
+
+def test_without_a_run_the_error_says_what_makes_it(tmp_path):
+    from quality_parts.data import Data, NoRun
+
+    with pytest.raises(NoRun, match="make them: ncs4cvr run kuairand"):
+        Data.of_run(RECIPE, tmp_path, tmp_path, "ncs4cvr run kuairand")
+
+
+def test_rows_come_back_as_they_were_kept(tmp_path):
+    from quality_parts.data import Rows
+
+    rows = Rows({"a": np.arange(6).reshape(3, 2)}, np.array([0, 1, 0]), {"n": np.array([1, 2.5])})
+    rows.save(tmp_path / "split.npz")
+    again = Rows.load(tmp_path / "split.npz")
+    assert (again.columns["a"] == rows.columns["a"]).all()
+    assert (again.users == rows.users).all()
+    assert (again.raw["n"] == rows.raw["n"]).all()
+    assert [len(b["a"]) for b in again.in_order(2)] == [2, 1]
 
 
 def test_a_new_run_keeps_the_pages_other_text(tmp_path):
