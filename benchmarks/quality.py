@@ -16,10 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ncs4cvr.schemas.recipe import Recipe
+    from quality_parts.data import Data
+    from quality_parts.plan import Plan
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs" / "benchmarks"
@@ -30,6 +37,7 @@ QUICK = ("ncs4cvr", "shared_bottom", "single_task")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit status."""
     options = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, processes and all
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     from ncs4cvr.pipeline.recipe_files import RecipeError
@@ -51,62 +59,58 @@ def main(argv: Sequence[str] | None = None) -> int:
 def one_data_set(name: str, options: argparse.Namespace) -> int:
     """Makes a data set's cells and its part of the page."""
     from ncs4cvr.pipeline import recipe_files
-    from quality_parts import page, plan, sizes, workers
+    from quality_parts import page, workers
     from quality_parts.data import Data
     from quality_parts.models import all_models
+    from quality_parts.plan import CURVE, choose, with_searches
 
     recipe = recipe_files.load(name, tuple(options.set))
     root = Path(options.root).resolve()
     kept = root / "bench" / recipe.name
     command = f"ncs4cvr run {name} --root {options.root}"
     data = Data.of_run(recipe, root / recipe.name, kept, command)
-    for split in recipe.log.splits:
-        rows = data.split(recipe, split.name)
-    inputs = sizes.inputs_of(recipe, data.sizes(recipe), next(rows.in_order(2)))
-    chosen = plan.read_chosen(Path(options.chosen), recipe.name)
-    made = plan.Plan(recipe, data.fingerprint, kept / "cells", inputs, chosen)
+    plan = planned(recipe, data, kept / "cells", options)
     known = all_models(recipe)
     models = [known[m] for m in chosen_models(options, list(known))]
-    left_out = {m.name: why for m in models if (why := made.fits(m))}
+    left_out = {m.name: why for m in models if (why := plan.fits(m))}
     models = [m for m in models if m.name not in left_out]
 
     def make(cells: Sequence) -> list[str]:
-        return workers.make(
-            plan.with_searches(cells),
-            recipe,
-            data,
-            kept / "bench.log",
-            options.workers,
-            options.any_code,
-        )
+        if options.page_only:
+            return []
+        log, count = kept / "bench.log", options.workers
+        return workers.make(with_searches(cells), recipe, data, log, count, options.any_code)
 
     failed = []
     if options.tune:
         tuned = [m for m in models if m.tried]
-        failed += make([cell for m in tuned for cell in made.trials(m, options.tune)])
-        write_chosen(Path(options.chosen), recipe.name, plan.choose(made, tuned, options.tune))
-        made = plan.Plan(
-            recipe,
-            data.fingerprint,
-            kept / "cells",
-            inputs,
-            plan.read_chosen(Path(options.chosen), recipe.name),
-        )
+        failed += make([cell for m in tuned for cell in plan.trials(m, options.tune)])
+        write_chosen(Path(options.chosen), recipe.name, choose(plan, tuned, options.tune))
+        plan = planned(recipe, data, kept / "cells", options)
     seeds = [1] if options.quick else options.seeds
-    cells = [made.cell(m, seed) for m in models for seed in seeds]
-    curve = []
-    if options.curve:
-        curve = [
-            made.at_sparsity(removed, seed, control)
-            for removed in plan.CURVE
-            for control in ("", "random")
-            for seed in seeds[: options.curve]
-        ]
+    cells = [plan.cell(m, seed) for m in models for seed in seeds]
+    curve = [
+        plan.at_sparsity(removed, seed, control)
+        for removed in CURVE
+        for control in ("", "random", "new_start")
+        for seed in seeds[: options.curve]
+    ]
     failed += make([*cells, *curve])
-    page.write(page.Report(made, data, models, cells, curve, left_out, options))
+    page.write(page.Report(plan, data, models, cells, curve, left_out, options))
     for line in failed:
         print(f"quality: failed: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def planned(recipe: Recipe, data: Data, cells: Path, options: argparse.Namespace) -> Plan:
+    """What makes the data set's cells, with the settings chosen so far."""
+    from quality_parts import plan, sizes
+
+    for split in recipe.log.splits:
+        rows = data.split(recipe, split.name)
+    inputs = sizes.inputs_of(recipe, data.sizes(recipe), next(rows.in_order(2)))
+    chosen = plan.read_chosen(Path(options.chosen), recipe.name)
+    return plan.Plan(recipe, data.fingerprint, cells, inputs, chosen)
 
 
 def chosen_models(options: argparse.Namespace, known: Sequence[str]) -> list[str]:
@@ -155,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, default=1, help="processes at a time (1)")
     p.add_argument("--replicates", type=int, default=1000, help="of the bootstrap (1000)")
     p.add_argument("--any-code", action="store_true", help="take results of other code, too")
+    p.add_argument("--page-only", action="store_true", help="make nothing, show what is there")
     p.add_argument("--docs", help=f"where the page goes (default: {DOCS}; none with --quick)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in run")
     return p

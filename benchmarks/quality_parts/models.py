@@ -136,6 +136,10 @@ def _control(name: str, control: str, says: str) -> Model:
     return Model(name, {"sharing": "ncs4cvr", "control": control}, {}, "ncs4cvr", says)
 
 
+def _search(name: str, early_bird: float, says: str) -> Model:
+    return Model(name, {"sharing": "ncs4cvr", "early_bird": early_bird}, {}, "ncs4cvr", says)
+
+
 def variants(recipe: Recipe) -> tuple[Model, ...]:
     """The controls of ncs4cvr and its hybrid."""
     return (
@@ -157,8 +161,8 @@ def searches(recipe: Recipe) -> tuple[Model, ...]:
     """ncs4cvr under either way to search: what does the search cost, and what is it worth?"""
     bound = recipe.early_bird or EARLY_BIRD
     return (
-        Model("full_search", {"sharing": "ncs4cvr", "early_bird": 0.0}, {}, "ncs4cvr"),
-        Model("early_bird", {"sharing": "ncs4cvr", "early_bird": bound}, {}, "ncs4cvr"),
+        _search("full_search", 0.0, "every round of the search to its end"),
+        _search("early_bird", bound, "rounds of the search end when their tickets settle"),
     )
 
 

@@ -100,7 +100,7 @@ def _differences(recipe: Recipe, compared: Rows):
     seeds = max(d["seeds"] for d in compared)
     figure.suptitle(
         f"{OURS} above (right) or below (left) the other models on {recipe.name}: 95 % intervals, "
-        f"test users and {seeds} seeds resampled",
+        f"test users and {seeds} seed{'s' if seeds > 1 else ''} resampled",
         fontsize=10,
         color=INK,
     )
@@ -127,23 +127,38 @@ def _sparsity(recipe: Recipe, rows: Rows, curve: Rows):
             means = [np.mean(v) for v in values]
             errors = [np.std(v, ddof=1) / len(v) ** 0.5 if len(v) > 1 else 0 for v in values]
             axis.errorbar(
-                xs, means, errors, color=color, marker="o", markersize=5, capsize=3, label=kind
+                [_place(x) for x in xs],
+                means,
+                errors,
+                color=color,
+                marker="o",
+                markersize=5,
+                capsize=3,
+                label=kind,
             )
-        for color, (model, own) in zip(COLORS[2:], bands.items()):
+        for color, (model, own) in zip(COLORS[3:], bands.items()):
             values = [r["metrics"][metric] for r in own]
             mean = np.mean(values)
             error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
             axis.axhline(mean, color=color, linewidth=1.2, linestyle="--", label=model)
             axis.axhspan(mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
         axis.set_title(f"{output.upper()} AUC")
-        axis.set_xlabel("connections removed, %")
+        axis.set_xlabel("connections removed")
+        removed = sorted({x for points in lines.values() for x in points})
+        axis.set_xticks([_place(x) for x in removed], [f"{x:.0f} %" for x in removed])
         axis.ticklabel_format(axis="y", useOffset=False)
-    axes[0, 0].legend(fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
     figure.suptitle(
         f"AUC against sparsity on {recipe.name}; bars and bands: standard error over seeds",
         fontsize=10,
     )
     return figure
+
+
+def _place(removed: float) -> float:
+    """Equal steps for equal shares of the survivors."""
+    return -float(np.log(1 - removed / 100))
 
 
 def _overlap(facts: Sequence[Mapping[str, Any]]):

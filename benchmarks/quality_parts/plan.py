@@ -49,7 +49,7 @@ class Plan:
         """Why the recipe's tasks cannot be learned by a model; "" where they can."""
         if model.name == "esmm":
             try:
-                parents(self.recipe, "product")
+                parents(self.recipe.replace(sharing="esmm"), "product")
             except ValueError as error:
                 return str(error)
         return ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ncs4cvr.schemas.recipe import Recipe
+from quality_parts import sizes
 from quality_parts.models import TOLERANCE
 from quality_parts.results import OURS, by_model, judged_outputs, mean_and_sd
 
@@ -75,10 +76,20 @@ def _metrics(rows: Rows, names: Sequence[str]) -> list[str]:
     return table(["model", *(_title(n) for n in names)], lines)
 
 
+KINDS = {
+    "calibration_error": "ECE",
+    "calibration": "calibration",
+    "log_loss": "log loss",
+    "gauc": "GAUC",
+    "auc": "AUC",
+    "mse": "MSE",
+}
+
+
 def _title(metric: str) -> str:
-    output, _, kind = metric.partition("_")
-    kinds = {"auc": "AUC", "gauc": "GAUC", "mse": "MSE", "calibration_error": "ECE"}
-    return f"{output} {kinds.get(kind, kind.replace('_', ' '))}"
+    """never_married_auc -> never_married AUC."""
+    kind = next(k for k in KINDS if metric.endswith(f"_{k}"))
+    return f"{metric.removesuffix(f'_{kind}')} {KINDS[kind]}"
 
 
 def compared(recipe: Recipe, differences: Rows) -> list[str]:
@@ -171,10 +182,11 @@ def settings(report: Any) -> list[str]:
     for model in report.models:
         cell = report.plan.cell(model, 1)
         if cell.kind == "boost":
-            told = ", ".join(f"{k} {v}" for k, v in cell.options)
+            told, share = ", ".join(f"{k} {v}" for k, v in cell.options), ""
         else:
-            told = _differs(cell.recipe, report.plan.recipe)
-        lines.append([model.name, model.says, told])
+            told = _told(cell.recipe)
+            share = f"{sizes.dense_parameters(cell.recipe, report.plan.inputs) / budget:.1%}"
+        lines.append([model.name, model.says, share, told])
     tuned = sorted(report.plan.chosen)
     how = f"Tuned on validation: {', '.join(tuned)}." if tuned else "Nothing is tuned: defaults."
     return [
@@ -182,11 +194,11 @@ def settings(report: Any) -> list[str]:
         "",
         f"The budget is {budget:,} dense parameters, met within {TOLERANCE:.0%}. {how}",
         "",
-        *table(["model", "what it is", "settings"], lines),
+        *table(["model", "what it is", "of the budget", "settings"], lines),
     ]
 
 
-def _differs(recipe: Recipe, base: Recipe) -> str:
+def _told(recipe: Recipe) -> str:
     fields = ["hidden", "tower", "learning_rate", "dropout"]
     if recipe.sharing in ("mmoe", "ple", "snr"):
         fields.append("experts")

@@ -162,7 +162,10 @@ def _make_each(cells: Sequence[Cell], recipe: Recipe, data: Data, threads: int, 
         "boost": lambda cell, bench: boosting.boost(cell, bench, threads),
     }
     bench = training.Bench(recipe, data)
+    parent = multiprocessing.parent_process()
     for cell in cells:
+        if parent and not parent.is_alive():
+            return
         began, error = time.monotonic(), ""
         try:
             makers[cell.kind](cell, bench)
