@@ -32,22 +32,20 @@ INTERACTIONS: dict[str, type[tf.keras.layers.Layer]] = {"dot": DotInteraction, "
 def pairwise_dots(fields: tf.Tensor):
     """<e_i, e_j> for i < j, row by row of the upper triangle: [batch, F, d] -> [batch, F(F-1)/2].
 
-    The triangle is cut out and put back with one split and one concat, because gather and its
-    scatter gradient cost more than the dense layers above. With U the upstream gradient in the
-    upper triangle, dE = (U + U') E.
+    The triangle is cut out row by row and put back by padding, because gather and its scatter
+    gradient cost more than the dense layers above. With U the upstream gradient in the upper
+    triangle, dE = (U + U') E.
     """
     count = fields.shape[1]
-    # Row i of the matrix is i + 1 entries to leave out, then F - 1 - i pairs.
-    pieces = [size for i in range(count) for size in (i + 1, count - 1 - i)]
-    dots = tf.reshape(tf.matmul(fields, fields, transpose_b=True), [-1, count * count])
-    out = tf.concat(tf.split(dots, pieces, axis=1)[1::2], axis=1)
+    dots = tf.matmul(fields, fields, transpose_b=True)
+    out = tf.concat([dots[:, i, i + 1 :] for i in range(count)], axis=1)
 
     def gradient(upstream):
         with tf.name_scope("dot_interaction_gradient"):  # a profiler finds it by this name
-            rows = tf.split(upstream, pieces[1::2], axis=1)
+            rows = tf.split(upstream, range(count - 1, -1, -1), axis=1)
             filled = [tf.pad(row, [[0, 0], [i + 1, 0]]) for i, row in enumerate(rows)]
             upper = tf.reshape(tf.concat(filled, axis=1), [-1, count, count])
-            return tf.matmul(upper, fields) + tf.matmul(upper, fields, transpose_a=True)
+            return tf.matmul(upper + tf.transpose(upper, [0, 2, 1]), fields)
 
     return out, gradient
 

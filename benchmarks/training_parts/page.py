@@ -59,7 +59,8 @@ def _head(about: dict) -> str:
 Medians of {about["turns"]} turns; all rows of one column were taken in turns in one process. The
 machine did other work, too (load average {about["load_average"]} on 2 cores): unless it says wall,
 times are by the processor's clock, and ratios are taken turn by turn; examples/s, by the wall's
-clock, are lower than on a free machine.
+clock, are lower than on a free machine. Two threads then share less than two cores, so the columns
+of two threads say what the work costs, not how well it spreads over two free cores.
 
 - **Products alone**: the matrix products of ncs4cvr's dense layers in one step, forward and
   backward, same shapes, nothing else; once all together and once one by one on warm operands. The
@@ -83,11 +84,11 @@ def _verdicts(by: dict, settings: list) -> str:
         f"{by[(*s, OURS)]['cpu_ms'] / by[(*s, 'single_task')]['cpu_ms']:.2f}" for s in settings
     ]
     lines.append("| ... against single_task (two trunks) | " + _row(ratios))
-    ratios = [f"{1 / c['cpu_to_floor']:.0%}" for c in cells[0]]
+    ratios = [f"{1 / c['cpu_to_floor']:.1%}" for c in cells[0]]
     lines.append("| share of what the products alone allow: at least 60 % | " + _row(ratios))
-    ratios = [f"{1 / c['cpu_to_floor']:.0%}" for c in cells[1]]
+    ratios = [f"{1 / c['cpu_to_floor']:.1%}" for c in cells[1]]
     lines.append("| ... with the input pipeline's work | " + _row(ratios))
-    ratios = [f"{1 / c['wall_to_floor']:.0%}" for c in cells[1]]
+    ratios = [f"{1 / c['wall_to_floor']:.1%}" for c in cells[1]]
     lines.append("| ... by the wall's clock | " + _row(ratios))
     ratios = [f"{c['waited']:.1%}" for c in cells[1]]
     lines.append("| step time spent waiting for input: under 10 % | " + _row(ratios))

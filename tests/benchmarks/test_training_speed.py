@@ -87,5 +87,5 @@ def test_the_page_is_written_from_the_json_alone(tmp_path):
     (tmp_path / "training.json").write_text(json.dumps({"about": about, "cells": cells}))
     page.write(tmp_path)
     text = (tmp_path / "training.md").read_text()
-    assert "at least 60 % | 50% | 50% |" in text
+    assert "at least 60 % | 50.0% | 50.0% |" in text
     assert (tmp_path / "training.png").stat().st_size > 1000
