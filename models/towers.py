@@ -127,10 +127,10 @@ class SubNetworkRouting(Sharing):
         self.transforms, self.biases, self.gates = [], [], []
         for i, ((j, fan_in), (k, fan_out)) in enumerate(itertools.pairwise(levels)):
             draw = tf.keras.initializers.TruncatedNormal(stddev=(2 / (j * fan_in + fan_out)) ** 0.5)
-            shape = (k, j, fan_in, fan_out)
-            self.transforms.append(self.add_weight(f"transform_{i}", shape, initializer=draw))
-            shape = (k, 1, fan_out)
-            self.biases.append(self.add_weight(f"bias_{i}", shape, initializer="zeros"))
+            self.transforms.append(
+                self.add_weight(f"transform_{i}", (k, j, fan_in, fan_out), initializer=draw)
+            )
+            self.biases.append(self.add_weight(f"bias_{i}", (k, 1, fan_out), initializer="zeros"))
             if i:  # the input goes to every sub-network of the first level
                 start = tf.keras.initializers.Constant(self.OPEN)
                 self.gates.append(self.add_weight(f"gate_{i}", (k, j), initializer=start))
