@@ -59,8 +59,9 @@ def _head(about: dict) -> str:
 Medians of {about["turns"]} turns; all rows of one column were taken in turns in one process. The
 machine did other work, too (load average {about["load_average"]} on 2 cores): unless it says wall,
 times are by the processor's clock, and ratios are taken turn by turn; examples/s, by the wall's
-clock, are lower than on a free machine. Two threads then share less than two cores, so the columns
-of two threads say what the work costs, not how well it spreads over two free cores.
+clock, are lower than on a free machine. Two threads then share less than two cores (their products
+alone reach no more than one thread's), so the columns of two threads say what the work costs, not
+how well it spreads over two free cores; that has not been measured. The profiler saw one turn.
 
 - **Products alone**: the matrix products of ncs4cvr's dense layers in one step, forward and
   backward, same shapes, nothing else; once all together and once one by one on warm operands. The
@@ -165,9 +166,8 @@ def _picture(path: Path, by: dict, settings: list) -> None:
             right.bar(range(len(settings)), values, 0.6, base, color=color, label=part)
             base = [a + b for a, b in zip(base, values)]
         right.set_xticks(range(len(settings)), [f"{t} thr.\n{b}" for t, b in settings])
-        right.set_xlim(-0.5, len(settings) + 2.2)
         right.set_ylabel("share of a step of ncs4cvr")
-        right.legend(frameon=False, fontsize=7, loc="center right")
+        right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
