@@ -54,8 +54,9 @@ def write(docs: Path) -> None:
 def _head(about: dict) -> str:
     return f"""# Training speed
 
-`python benchmarks/training.py` on the examples of `ncs4cvr run {about["recipe"]}`,
-{about["date"]}, {about["machine"]}, TensorFlow {about["tensorflow"]}, seed of the recipe.
+`python benchmarks/training.py --turns {about["turns"]}` on the examples of
+`ncs4cvr run {about["recipe"]}`, {about["date"]}, {about["machine"]},
+TensorFlow {about["tensorflow"]}, seed of the recipe.
 Medians of {about["turns"]} turns; all rows of one column were taken in turns in one process. The
 machine did other work, too (load average {about["load_average"]} on 2 cores): unless it says wall,
 times are by the processor's clock, and ratios are taken turn by turn; examples/s, by the wall's
