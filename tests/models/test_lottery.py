@@ -206,3 +206,34 @@ def test_fresh_optimizer_keeps_the_learning_rate(small):
     assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
     assert int(model.optimizer.iterations) == 0
     assert all(float(tf.reduce_sum(tf.abs(tf.cast(v, tf.float32)))) == 0 for v in _slots(model))
+
+
+def test_early_bird_rounds_end_sooner_and_the_last_is_as_long_as_the_longest(world, recipe):
+    # Of 50 steps a round: a bound of 1 is met at once, after four drawings ten steps apart.
+    recipe = recipe.replace(early_bird=1.0, batch_size=6)
+    found = lottery.find_tickets(recipe, world.sizes, world.train, world.valid, 300, {})
+    assert [r["steps"] for r in found.facts["rounds"]] == [40, 40, 40]
+    assert [r["kept"]["ctr"] for r in found.facts["rounds"]] == pytest.approx(
+        [1, 0.2**0.5, 0.2], abs=0.01
+    )
+
+
+def test_a_new_start_differs_from_the_searchs(world, recipe, search):
+    model = lottery.joint_model(
+        recipe.replace(control="new_start"),
+        world.sizes,
+        world.train,
+        world.valid,
+        300,
+        search.found,
+    )
+    for value, start in zip(model.trainable_variables, search.found.start, strict=True):
+        if "bias" not in value.name:
+            assert (value.numpy() != start).mean() > 0.9
+    for task, name in enumerate(("ctr", "cvr")):
+        assert _same(get_ticket(model.sharing.connections(task)), search.found.tickets[name])
+
+
+def test_without_a_control_joint_training_begins_at_the_searchs_start(world, recipe, search):
+    model = lottery.joint_model(recipe, world.sizes, world.train, world.valid, 300, search.found)
+    assert _same([v.numpy() for v in model.trainable_variables], search.found.start)

@@ -60,6 +60,26 @@ def test_run_fn_refuses_tickets_of_another_model(trained, recipe, fn_args, tmp_p
         trainer.run_fn(args)
 
 
+@pytest.mark.parametrize("kind", ["ple", "aitm"])
+def test_run_fn_trains_and_exports_any_sharing(recipe, fn_args, tmp_path, kind):
+    trainer.run_fn(fn_args(recipe.replace(sharing=kind, max_epochs=1), tmp_path))
+    assert (tmp_path / "Format-Serving" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("control", ["new_start", "union"])
+def test_run_fn_trains_a_control(trained, recipe, fn_args, tmp_path, control, monkeypatch):
+    models = []
+    monkeypatch.setattr(trainer, "export", lambda model, *_: models.append(model))
+    recipe = recipe.replace(control=control, max_epochs=1, warmup_steps=2)
+    trainer.run_fn(fn_args(recipe, tmp_path, tickets=trained.tickets))
+    found = Tickets.load(trained.tickets).tickets
+    either = [a | b for a, b in zip(found["ctr"], found["cvr"], strict=True)]
+    for task, name in enumerate(("ctr", "cvr")):
+        got = get_ticket(models[0].sharing.connections(task))
+        expected = either if control == "union" else found[name]
+        assert all((a == b).all() for a, b in zip(got, expected, strict=True))
+
+
 # -- the components around them ------------------------------------------------------------
 
 
