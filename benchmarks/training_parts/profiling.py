@@ -90,7 +90,7 @@ def shares(run: Callable[[], object]) -> tuple[dict[str, float], float]:
 
     The first as shares of the time of all the model's threads, the second of the wall's clock.
     """
-    from tensorflow.core.profiler.protobuf import xplane_pb2
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     run()
     with tempfile.TemporaryDirectory() as folder:
