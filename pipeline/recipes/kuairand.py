@@ -97,7 +97,6 @@ RECIPE = Recipe(
     ),
     slices=("tab", "user_active_degree"),
     hidden=(256, 128, 64),
-    early_bird=0.1,
     batch_size=512,
     patience=0,  # a second pass learns the ids of single users and videos by heart
     data_schema="kuairand.pbtxt",
