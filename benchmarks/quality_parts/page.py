@@ -69,13 +69,17 @@ def write(report: Report) -> None:
     from quality_parts import pictures
 
     curve = results.rows(recipe.name, report.curve)
+    options = report.options
+    by_sparsity = results.differences_by_sparsity(
+        recipe, cells, report.curve, test, options.replicates
+    )
     drawn = pictures.draw(recipe, cells, rows, compared, curve, folder)
     blocks = [
         text,
         *tables.probabilities(recipe, rows),
         *tables.costs(rows),
         *tables.search(costs),
-        *tables.curve(recipe, curve),
+        *tables.curve(recipe, curve, by_sparsity),
         *tables.settings(report),
         *(f"\n![{says}]({name})" for name, says in drawn),
     ]

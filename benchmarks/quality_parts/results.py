@@ -96,6 +96,19 @@ def differences(
     return found
 
 
+def differences_by_sparsity(
+    recipe: Recipe, cells: Sequence[Cell], curve: Sequence[Cell], test: Rows, replicates: int
+) -> dict[str, list[dict[str, Any]]]:
+    """ncs4cvr at each sparsity -> its differences to that sparsity's controls and shared-bottom."""
+    bottom = [cell for cell in cells if cell.model == "shared_bottom"]
+    found = {}
+    for ours in dict.fromkeys(cell.model for cell in curve if cell.model.startswith(OURS)):
+        removed = ours.removeprefix(OURS)
+        alike = [cell for cell in curve if cell.model.endswith(removed)]
+        found[ours] = differences(recipe, [*alike, *bottom], test, replicates, ours)
+    return found
+
+
 def _ones(count: int) -> np.ndarray:
     return np.ones((1, count), np.uint8)
 

@@ -96,6 +96,16 @@ def compared(recipe: Recipe, differences: Rows) -> list[str]:
     """ncs4cvr minus each other model, with the interval; bold where it excludes 0."""
     if not differences:
         return []
+    lines = _differences(recipe, differences)
+    return [
+        f"AUC of {OURS} minus that of the other model, 95 % interval, and in how many seeds it is "
+        "higher:",
+        "",
+        *table(["against", *(f"{o} AUC" for o in judged_outputs(recipe))], lines),
+    ]
+
+
+def _differences(recipe: Recipe, differences: Rows, prefix: str = "") -> list[list[str]]:
     outputs = judged_outputs(recipe)
     found = {(d["against"], d["output"]): d for d in differences}
     lines = []
@@ -107,13 +117,8 @@ def compared(recipe: Recipe, differences: Rows) -> list[str]:
             text = f"**{text}**" if d["low"] > 0 or d["high"] < 0 else text
             span = f"[{decimal(d['low'], 5, True)}, {decimal(d['high'], 5, True)}]"
             cells.append(f"{text} {span}, {d['seeds_above']} of {d['seeds']}")
-        lines.append([name, *cells])
-    return [
-        f"AUC of {OURS} minus that of the other model, 95 % interval, and in how many seeds it is "
-        "higher:",
-        "",
-        *table(["against", *(f"{o} AUC" for o in outputs)], lines),
-    ]
+        lines.append([prefix + name, *cells])
+    return lines
 
 
 def costs(rows: Rows) -> list[str]:
@@ -167,12 +172,23 @@ def search(costs: Rows) -> list[str]:
     return ["### What the search costs", "", *table(header, lines)]
 
 
-def curve(recipe: Recipe, rows: Rows) -> list[str]:
-    """AUC against sparsity."""
+def curve(recipe: Recipe, rows: Rows, differences: Mapping[str, Rows]) -> list[str]:
+    """AUC against sparsity, and the differences to controls and shared-bottom at each."""
     if not rows:
         return []
-    names = [f"{o}_auc" for o in judged_outputs(recipe)]
-    return ["### Sparsity", "", *_metrics(rows, names)]
+    outputs = judged_outputs(recipe)
+    lines = [
+        line
+        for ours, found in differences.items()
+        for line in _differences(recipe, found, f"{ours} - ")
+    ]
+    return [
+        "### Sparsity",
+        "",
+        *_metrics(rows, [f"{o}_auc" for o in outputs]),
+        "",
+        *table(["difference", *(f"{o} AUC" for o in outputs)], lines),
+    ]
 
 
 def settings(report: Any) -> list[str]:
