@@ -186,7 +186,6 @@ def curve(recipe: Recipe, rows: Rows, differences: Mapping[str, Rows]) -> list[s
         "### Sparsity",
         "",
         *_metrics(rows, [f"{o}_auc" for o in outputs]),
-        "",
         *table(["difference", *(f"{o} AUC" for o in outputs)], lines),
     ]
 
