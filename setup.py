@@ -11,6 +11,7 @@ PACKAGE_DIR = {
     "ncs4cvr.models": "models",
     "ncs4cvr.components": "components",
     "ncs4cvr.pipeline": "pipeline",
+    "ncs4cvr.pipeline.commands": "pipeline/commands",
     "ncs4cvr.pipeline.recipes": "pipeline/recipes",
 }
 

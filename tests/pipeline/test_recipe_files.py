@@ -3,8 +3,9 @@
 import pytest
 
 from ncs4cvr.pipeline import recipe_files
-from ncs4cvr.pipeline.cli import USAGE, main
+from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.recipe_files import RecipeError
+from ncs4cvr.pipeline.status import USAGE
 
 
 def test_a_built_in_recipe_finds_its_files_from_everywhere(tmp_path, monkeypatch):

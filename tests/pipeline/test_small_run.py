@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.pipeline.cli import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, USAGE, main
+from ncs4cvr.pipeline.cli import main
+from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, USAGE
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,33 @@
+"""`ncs4cvr init`: writes a recipe for a log."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ncs4cvr.pipeline import starter_options
+from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+
+DOES = "write a recipe for your own log"
+EXAMPLE = """example:
+  ncs4cvr init --events impressions.csv --users users.csv --output my_log.py
+  ncs4cvr run my_log.py"""
+
+add_options = starter_options.add_options
+
+
+def main(options: argparse.Namespace) -> int:
+    """Looks at the files, writes the recipe and says what it took each column for."""
+    from ncs4cvr.pipeline.display import chatter_to
+
+    with chatter_to(Path(os.devnull)):
+        from ncs4cvr.components.records import LogError
+        from ncs4cvr.pipeline.starter import write_starter
+
+        try:
+            told = write_starter(options)
+        except LogError as error:
+            raise CommandFailed(USAGE, str(error)) from error
+    print(told)
+    return PUSHED

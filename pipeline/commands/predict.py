@@ -1,0 +1,42 @@
+"""`ncs4cvr predict`: scores a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ncs4cvr.pipeline.status import DATA_REFUSED, PUSHED, CommandFailed
+
+DOES = "score a file"
+EXAMPLE = """example:
+  ncs4cvr predict runs/kuairand/serving --input impressions.parquet --output scores.csv
+
+The file holds the columns that the model was trained on: of the log, its users and videos, and
+tallies and histories as VideoLogExampleGen names them. In a CSV file a history is a JSON list."""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Model, input and output."""
+    command.add_argument("model", metavar="MODEL_DIR", help="a SavedModel or a serving directory")
+    command.add_argument("--input", required=True, metavar="FILE", help=".parquet, .csv or .jsonl")
+    command.add_argument("--output", metavar="FILE", help=".csv or .parquet (default: CSV, stdout)")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Writes the scores beside the rows."""
+    from ncs4cvr.pipeline.display import chatter_to
+
+    with chatter_to(Path(os.devnull)):
+        from ncs4cvr.pipeline.predict import InputError, score_file, write
+
+        try:
+            rows = score_file(Path(options.model), Path(options.input))
+            if options.output:
+                write(rows, Path(options.output))
+        except InputError as error:
+            raise CommandFailed(DATA_REFUSED, str(error)) from error
+    if not options.output:
+        rows.to_csv(sys.stdout, index=False)
+    return PUSHED

@@ -1,0 +1,51 @@
+"""`ncs4cvr tickets`: prints and draws what a search found."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+
+from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+
+DOES = "print and draw tickets"
+EXAMPLE = """example:
+  ncs4cvr tickets runs/kuairand --png tickets.png"""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Folder and picture."""
+    command.add_argument("folder", nargs="?", default="runs/kuairand", metavar="RUN_DIR")
+    command.add_argument("--png", metavar="FILE", help="draw them, too")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Prints the tickets of a folder."""
+    from ncs4cvr.pipeline.display import chatter_to
+
+    folder = str(tickets_folder(Path(options.folder)))
+    with chatter_to(Path(os.devnull)):
+        # By name: the pipeline itself imports no model code.
+        told = importlib.import_module("ncs4cvr.models.tickets").show(folder, options.png)
+    print(told)
+    return PUSHED
+
+
+def tickets_folder(folder: Path) -> Path:
+    """The folder itself, or a run's latest tickets.
+
+    Raises:
+      CommandFailed: there are none.
+    """
+    if (folder / "tickets.json").is_file():
+        return folder.resolve()
+    found = folder.glob("artifacts/TicketSearch/tickets/*/tickets.json")
+    latest = max(found, key=lambda path: int(path.parent.name), default=None)
+    if latest is None:
+        raise CommandFailed(
+            USAGE,
+            f"no tickets in {folder}; give the folder of a run (runs/<recipe>) or one that holds "
+            "tickets.json",
+        )
+    return latest.parent.resolve()
