@@ -9,6 +9,7 @@ from setuptools import setup
 PACKAGE_DIR = {
     "ncs4cvr.schemas": "schemas",
     "ncs4cvr.models": "models",
+    "ncs4cvr.models.packed": "models/packed",
     "ncs4cvr.components": "components",
     "ncs4cvr.pipeline": "pipeline",
     "ncs4cvr.pipeline.commands": "pipeline/commands",
@@ -38,6 +39,7 @@ setup(
         "apache-beam>=2.47",
         "dill",  # tfx-bsl imports it without naming it, and newer Beam no longer brings it
         "matplotlib>=3.7",
+        "ml-dtypes>=0.3",
         "numpy>=1.22",
         "pyarrow>=10",
         "scikit-learn>=1.3",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
 from ncs4cvr.schemas.features import Feature
 
+Lookup = Callable[[tf.Tensor], tf.Tensor]  # ids [...] -> rows of the table [..., d]
 PADDING = 0  # id of a missing value and of padding; in tags and sequences it counts for nothing
 
 
@@ -31,6 +32,8 @@ class FieldEmbedding(tf.keras.layers.Layer):
         self.ids = [f for f in features if f.kind not in ("tags", "sequence") and not _plain(f)]
         self.tags = [f for f in features if f.kind == "tags"]
         self.plain = [f for f in features if _plain(f)]
+        #: A field each, in the order of the fields.
+        self.order = [*self.ids, *self.tags, *self.plain]
         used = dict.fromkeys(f.vocabulary for f in features if not _plain(f))
         starts, total = {}, 0
         for vocabulary in used:
@@ -42,6 +45,7 @@ class FieldEmbedding(tf.keras.layers.Layer):
         """Adds the table and the vectors of plain numbers."""
         self.table = self._add_vectors("table", self.rows)
         self.scales = self._add_vectors("scales", len(self.plain))
+        self.built = True
 
     def _add_vectors(self, name: str, count: int) -> tf.Variable:
         # An initializer of its own: one that is used twice gives the same numbers twice.
@@ -50,25 +54,50 @@ class FieldEmbedding(tf.keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, tf.Tensor]):
         """Returns [batch, fields, d]; fields in the order ids, tags, plain numbers."""
+        return self.vectors(inputs, self.order)
+
+    def lookup(self, ids: tf.Tensor) -> tf.Tensor:
+        """ids [...] -> rows of the table [..., d]."""
+        return tf.gather(self.table, ids)
+
+    def vectors(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        chosen: Sequence[Feature],
+        lookup: Lookup | None = None,
+    ) -> tf.Tensor:
+        """The fields of some features, in the order of all: [batch, chosen, d].
+
+        Args:
+          inputs: transformed features.
+          chosen: of `order`, at least one.
+          lookup: what finds rows where the table lies elsewhere.
+        """
+        lookup = lookup or self.lookup
         fields = []
-        if self.ids:
-            starts = tf.constant([self.starts[f.vocabulary] for f in self.ids], tf.int64)
-            ids = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in self.ids], axis=1)
-            fields.append(tf.gather(self.table, ids + starts))
+        if ids := [f for f in self.ids if f in chosen]:
+            starts = tf.constant([self.starts[f.vocabulary] for f in ids], tf.int64)
+            stacked = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in ids], axis=1)
+            fields.append(lookup(stacked + starts))
         for f in self.tags:
-            vectors, weight = self.sequence(f, inputs[f.name])
+            if f not in chosen:
+                continue
+            vectors, weight = self.sequence(f, inputs[f.name], lookup)
             mean = tf.math.divide_no_nan(
                 tf.reduce_sum(vectors * weight[..., None], 1), tf.reduce_sum(weight, 1)[:, None]
             )
             fields.append(mean[:, None, :])
-        if self.plain:
-            numbers = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in self.plain], axis=1)
-            fields.append(numbers[..., None] * self.scales)
+        if plain := [f for f in self.plain if f in chosen]:
+            numbers = tf.stack([tf.reshape(inputs[f.name], [-1]) for f in plain], axis=1)
+            scales = self.scales
+            if len(plain) < len(self.plain):
+                scales = tf.gather(scales, [self.plain.index(f) for f in plain])
+            fields.append(numbers[..., None] * scales)
         return tf.concat(fields, axis=1)
 
-    def sequence(self, feature: Feature, ids: tf.Tensor):
+    def sequence(self, feature: Feature, ids: tf.Tensor, lookup: Lookup | None = None):
         """ids [batch, n] -> vectors [batch, n, d] and 1 where an id is, 0 where padding is."""
-        vectors = tf.gather(self.table, ids + self.starts[feature.vocabulary])
+        vectors = (lookup or self.lookup)(ids + self.starts[feature.vocabulary])
         return vectors, tf.cast(ids != PADDING, tf.float32)
 
 

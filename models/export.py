@@ -2,83 +2,179 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
-from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.packed import store
+from ncs4cvr.models.packed.asset import Layer
+from ncs4cvr.models.ranker import Ranker, Trunk
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
 
 WARMUP_REQUESTS = 8
+#: How far a loaded model's probabilities may lie from the trainer's. Whether fewer bits cost AUC is
+#: ServingCheck's question; here a broken export is found.
+TOLERANCE = {True: 1e-5, False: 0.05}
 
 
 class ServingModule(tf.Module):
-    """The forward pass with every ticket folded into its own kernels: W_t = W * M_t.
+    """The forward pass as it is served: tickets, values and embeddings from a store.
 
-    Saved are embeddings, folded kernels, biases and heads alone: no mask, no optimizer.
+    Saved are these, biases and heads alone: no mask, no optimizer.
 
     Args:
       model: a trained ranker.
       transform_graph: turns raw columns into the ranker's features.
+      folder: keeps the packed asset until the module is saved; None makes plain variables of all.
     """
 
-    def __init__(self, model: Ranker, transform_graph: tft.TFTransformOutput):
+    def __init__(
+        self, model: Ranker, transform_graph: tft.TFTransformOutput, folder: str | None = None
+    ):
         super().__init__(name="ncs4cvr")
         self.recipe = model.recipe
-        self._spec = raw_spec(self.recipe, transform_graph)
+        self.spec = raw_spec(self.recipe, transform_graph)
         # Not TFT's Keras layer: saving a layer traces it several times over, which took most of
         # the export. Its loader does the work; as the layer does, track the tables it holds.
         loader = SavedModelLoader(transform_graph.transform_savedmodel_dir)
-        self._tables = loader.__dict__
+        self._lookup_tables = loader.__dict__
         self._transform = loader.apply_transform_model
         # The ranker's Keras layers stay out of the SavedModel; their variables go in.
         self._ranker = _Untracked(model)
-        layers = [*model.trunks, *model.towers, *model.heads]
-        # Masked kernels are folded, one tower a task; any other sharing goes in as it is.
-        self.folded = _folded(model)
-        if not self.folded:
+        trunk = model.trunks[0]
+        self._request = [f for f in trunk.fields if self.recipe.per_request(f)]
+        self._candidate = [f for f in trunk.fields if not self.recipe.per_request(f)]
+        self.weights, self.towers = self._store(folder)
+        layers = [*model.towers, *model.heads]
+        # Masked kernels are in the store; any other sharing goes in as it is.
+        if not self.towers:
             layers.append(model.sharing)
-        self.parameters = [v for layer in layers for v in layer.trainable_variables]
+        layers += [trunk.embedding for trunk in model.trunks]
+        stored = {trunk.embedding.table.ref() for trunk in model.trunks}
+        self.parameters = [
+            v for layer in layers for v in layer.trainable_variables if v.ref() not in stored
+        ]
 
-    def score(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Raw columns (as `raw_spec` types them) -> {output: [batch]}, products included."""
-        inputs = self._transform(dict(raw))
+    def _store(self, folder: str | None):
         model: Ranker = self._ranker.held
-        xs = [trunk(inputs, training=False) for trunk in model.trunks]
+        recipe = self.recipe
+        towers = masked_layers(model, self.split)
+        tables = [trunk.embedding.table.numpy() for trunk in model.trunks]
+        if folder is None:
+            return store.plain(towers, tables)
+        if recipe.weights != "f32" and not towers:
+            raise ValueError(
+                f"weights={recipe.weights!r} is for the weights that tickets keep, and sharing "
+                f"{recipe.sharing!r} has no tickets; set weights='f32'"
+            )
+        how = store.Packing(recipe.weights, recipe.embeddings, recipe.compute)
+        return store.packed(towers, tables, how, folder, {"tasks": [t.name for t in recipe.tasks]})
+
+    @property
+    def split(self) -> tuple[list[int], list[int]]:
+        """Numbers of the fields that a ranking request has once, and of the candidates' fields.
+
+        Without candidates, or without a request, every field counts as a candidate's.
+        """
+        fields = self._ranker.held.trunks[0].fields
+        if not self._request or not self._candidate:
+            return [], list(range(len(fields)))
+        once = [k for k, f in enumerate(fields) if f in self._request]
+        return once, [k for k in range(len(fields)) if k not in once]
+
+    @tf.function(autograph=False)
+    def features(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Raw columns as `raw_spec` types them -> the ranker's features."""
+        return self._transform(dict(raw))
+
+    def score(self, inputs: Mapping[str, tf.Tensor], ranking: bool = False) -> dict[str, tf.Tensor]:
+        """Transformed features -> {output: [batch]}, products included.
+
+        Args:
+          inputs: of rows; of one request and its candidates where `ranking`.
+          ranking: features of the request have one row, which stands for all candidates.
+        """
+        model: Ranker = self._ranker.held
+        if self.towers:
+            xs = [self._halves(inputs, k, ranking) for k in range(len(model.trunks))]
+        else:
+            xs = [self._whole(inputs, k, ranking) for k in range(len(model.trunks))]
         if len(xs) == 1:
             xs *= len(model.heads)  # a trunk for all
-        if self.folded:
-            hidden = [_tower(x, tower) for x, tower in zip(xs, self.folded, strict=True)]
-        else:
-            hidden = model.sharing(xs, training=False)
+        hidden = self.towers(xs) if self.towers else model.sharing(xs, training=False)
         out = model.probabilities(model.task_logits(hidden))
         for product in self.recipe.products:
             out[product.name] = tf.reduce_prod(tf.stack([out[f] for f in product.factors]), axis=0)
         return out
 
+    def _halves(self, inputs: Mapping[str, tf.Tensor], k: int, ranking: bool) -> list[tf.Tensor]:
+        """The inputs of the first masked layer: what a request has once, and the rest."""
+        trunk: Trunk = self._ranker.held.trunks[k]
+        once, _ = self.split
+        if not once:
+            return [trunk.interaction(self._vectors(inputs, k, trunk.fields))]
+        request = self._vectors(inputs, k, self._request)
+        if ranking:
+            request = tf.ensure_shape(request, [1, len(once), None])
+        return list(trunk.interaction.halves(request, self._vectors(inputs, k, self._candidate)))
+
+    def _whole(self, inputs: Mapping[str, tf.Tensor], k: int, ranking: bool) -> tf.Tensor:
+        """The inputs of dense layers that are not masked, in the order of training."""
+        trunk: Trunk = self._ranker.held.trunks[k]
+        once, others = self.split
+        if not ranking or not once:
+            return trunk.interaction(self._vectors(inputs, k, trunk.fields))
+        candidates = self._vectors(inputs, k, self._candidate)
+        request = self._vectors(inputs, k, self._request)
+        request = tf.repeat(request, tf.shape(candidates)[0], axis=0)
+        back = [[*once, *others].index(field) for field in range(len(trunk.fields))]
+        return trunk.interaction(tf.gather(tf.concat([request, candidates], 1), back, axis=1))
+
+    def _vectors(self, inputs: Mapping[str, tf.Tensor], k: int, chosen: Sequence) -> tf.Tensor:
+        return self._ranker.held.trunks[k].vectors(
+            inputs, chosen, lambda ids: self.weights.rows(k, ids)
+        )
+
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """serving_default: serialized tf.Examples; predict: one dense tensor per raw column."""
+        """serving_default: serialized tf.Examples; predict: one dense tensor per raw column;
+        rank: the same, but one row of the columns that a request has once.
+        """
 
         # There is nothing for AutoGraph to rewrite, and its search takes longer than all else here.
+        @tf.function(autograph=False)
+        def rows(raw):
+            return self.score(self.features(raw))
+
         @tf.function(
             input_signature=[tf.TensorSpec([None], tf.string, "examples")], autograph=False
         )
         def serving_default(examples):
-            return self.score(tf.io.parse_example(examples, self._spec))
+            return rows(tf.io.parse_example(examples, self.spec))
 
         @tf.function(autograph=False)
         def predict(**columns):
-            return self.score({c: _as_parsed(self._spec[c], x) for c, x in columns.items()})
+            return rows({c: _as_parsed(self.spec[c], x) for c, x in columns.items()})
 
-        return {
+        @tf.function(autograph=False)
+        def rank(**columns):
+            raw = {c: _as_parsed(self.spec[c], x) for c, x in columns.items()}
+            return self.score(self.features(raw), ranking=True)
+
+        made = {
             "serving_default": serving_default.get_concrete_function(),
-            "predict": predict.get_concrete_function(**dense_inputs(self.recipe, self._spec)),
+            "predict": predict.get_concrete_function(**dense_inputs(self.recipe, self.spec)),
         }
+        if self.split[0]:
+            inputs = dense_inputs(self.recipe, self.spec, ranking=True)
+            made["rank"] = rank.get_concrete_function(**inputs)
+        return made
 
 
 def export(
@@ -86,6 +182,7 @@ def export(
     transform_graph: tft.TFTransformOutput,
     folder: str,
     raw_examples: Sequence[bytes],
+    plain: bool = False,
 ) -> None:
     """Writes the SavedModel, with warm-up requests from real raw examples in assets.extra.
 
@@ -94,19 +191,23 @@ def export(
       transform_graph: turns raw columns into the ranker's features.
       folder: to write to.
       raw_examples: serialized tf.Examples before Transform, at least one.
+      plain: dense float32 variables instead of a packed asset, for converters to other formats,
+        which cannot read weights that an initialiser makes.
 
     Raises:
-      RuntimeError: the saved model, loaded anew, does not answer as the trainer does (1e-5).
+      RuntimeError: the saved model, loaded anew, does not answer as the trainer does.
     """
-    module = ServingModule(model, transform_graph)
-    tf.saved_model.save(module, folder, signatures=module.signatures())
+    with tempfile.TemporaryDirectory() as kept:
+        module = ServingModule(model, transform_graph, None if plain else kept)
+        tf.saved_model.save(module, folder, signatures=module.signatures())
     write_warmup(folder, raw_examples[:WARMUP_REQUESTS])
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
     trained = model(transform_graph.transform_features_layer()(rows), training=False)
     served = tf.saved_model.load(folder).signatures["serving_default"](tf.constant(raw_examples))
+    lossless = plain or (model.recipe.weights, model.recipe.embeddings) == ("f32", "f32")
     for name, expected in trained.items():
         worst = float(tf.reduce_max(tf.abs(served[name] - expected)))
-        if not worst <= 1e-5:
+        if not worst <= TOLERANCE[lossless]:
             raise RuntimeError(
                 f"the export in {folder} differs from the trained model by {worst:.2g} in {name}"
             )
@@ -118,11 +219,17 @@ def raw_spec(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str
     return {f.column: spec[f.column] for f in recipe.features}
 
 
-def dense_inputs(recipe: Recipe, spec: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
-    """The inputs of `predict`: [batch] or, for sequences, [batch, n]; see MISSING for gaps."""
+def dense_inputs(
+    recipe: Recipe, spec: Mapping[str, Any], ranking: bool = False
+) -> dict[str, tf.TensorSpec]:
+    """The inputs of `predict`: [batch] or, for sequences, [batch, n]; see MISSING for gaps.
+
+    For `rank` the batch of the columns that a request has once is 1.
+    """
     inputs = {}
     for f in recipe.features:
-        shape = [None, None] if f.kind == "sequence" else [None]
+        batch = 1 if ranking and recipe.per_request(f) else None
+        shape = [batch, None] if f.kind == "sequence" else [batch]
         inputs[f.column] = tf.TensorSpec(shape, spec[f.column].dtype, f.column)
     return inputs
 
@@ -142,30 +249,45 @@ def write_warmup(folder: str, raw_examples: Sequence[bytes]) -> None:
         out.write(entry.SerializeToString())
 
 
-class _Untracked:
-    """Holds Keras layers where tf.Module does not look for things to save."""
+def masked_layers(model: Ranker, split: tuple[list[int], list[int]]) -> list[list[Layer]]:
+    """[task][layer] of the sharing's masked layers; [] where it has none.
 
-    def __init__(self, held: Ranker):
-        self.held = held
-
-
-def _folded(model: Ranker) -> list[list[tuple[tf.Variable, tf.Variable]]]:
-    """(kernel * mask, bias) per layer and task; nothing where the sharing has no masks."""
+    Args:
+      model: a ranker.
+      split: numbers of the fields that a request has once, and of the others: the inputs of the
+        first layer come in the order of the interaction's halves.
+    """
+    once, others = split
+    kernels: dict[Any, np.ndarray] = {}  # each once, as tasks may share it
     towers = []
     for task in range(len(model.heads)):
         connections = model.sharing.connections(task)
         if not connections:
             return []
+        trunk = model.trunks[task % len(model.trunks)]
+        order, first = slice(None), 0
+        if once:
+            parts = trunk.interaction.order(once, others, trunk.embedding.dim)
+            order, first = np.concatenate(parts), len(parts[0])
+        tower = []
         biases = model.sharing.mlp_of(task).biases
-        layers = zip(connections, biases, strict=True)
-        towers.append([(tf.Variable(k * mask), tf.Variable(b)) for (k, mask), b in layers])
+        for (kernel, mask), bias in zip(connections, biases, strict=True):
+            rows = slice(None) if tower else order
+            for v in (kernel, bias):
+                if v.ref() not in kernels:
+                    kernels[v.ref()] = v.numpy()[rows if v is kernel else slice(None)]
+            kept = mask.numpy()[rows] > 0
+            split_at = 0 if tower else first
+            tower.append(Layer(kernels[kernel.ref()], kept, kernels[bias.ref()], split_at))
+        towers.append(tower)
     return towers
 
 
-def _tower(x: tf.Tensor, layers: Sequence[tuple[tf.Variable, tf.Variable]]) -> tf.Tensor:
-    for kernel, bias in layers:
-        x = tf.nn.relu(tf.matmul(x, kernel) + bias)
-    return x
+class _Untracked:
+    """Holds Keras layers where tf.Module does not look for things to save."""
+
+    def __init__(self, held: Ranker):
+        self.held = held
 
 
 def _as_parsed(spec, x: tf.Tensor):

@@ -11,6 +11,8 @@ class MeanInterests(tf.keras.layers.Layer):
     Engaged are positions with an action (a like, a conversion), passed over those without.
     """
 
+    FIELDS = 2
+
     def call(self, videos: tf.Tensor, present: tf.Tensor, engaged: tf.Tensor):
         """videos [batch, n, d]; present, engaged [batch, n] of 0 and 1."""
         weights = tf.stack([present * engaged, present * (1 - engaged)], axis=1)  # [batch, 2, n]

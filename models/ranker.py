@@ -11,7 +11,7 @@ import tensorflow_recommenders as tfrs
 
 from ncs4cvr.models import losses
 from ncs4cvr.models.dense import MaskedMLP
-from ncs4cvr.models.embeddings import FieldEmbedding
+from ncs4cvr.models.embeddings import FieldEmbedding, Lookup
 from ncs4cvr.models.experts import MultiGateExperts, ProgressiveExperts
 from ncs4cvr.models.interactions import INTERACTIONS
 from ncs4cvr.models.interests import MeanInterests
@@ -55,16 +55,43 @@ class Trunk(tf.keras.layers.Layer):
         self.interests = MeanInterests()
         self.interaction = INTERACTIONS[recipe.interaction]()
 
+    def build(self, _):
+        """Makes the embedding's variables: it is called by its methods, not as a layer."""
+        self.embedding.build(None)
+
+    @property
+    def fields(self) -> list[Feature]:
+        """The feature of every field; a history's interests carry that of its videos."""
+        interests = [self.history["history_video"]] * self.interests.FIELDS if self.history else []
+        return [*self.embedding.order, *interests]
+
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
         """Transformed features -> [batch, inputs of the dense layers]."""
-        fields = self.embedding(inputs)
-        if self.history:
+        return self.interaction(self.vectors(inputs, self.fields))
+
+    def vectors(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        chosen: Sequence[Feature],
+        lookup: Lookup | None = None,
+    ) -> tf.Tensor:
+        """The fields of some features, in the order of all: [batch, fields, d].
+
+        Args:
+          inputs: transformed features.
+          chosen: whose fields, at least one.
+          lookup: what finds embedding rows where the table lies elsewhere.
+        """
+        parts = []
+        if any(f in chosen for f in self.embedding.order):
+            parts.append(self.embedding.vectors(inputs, chosen, lookup))
+        if self.history and self.history["history_video"] in chosen:
             video = self.history["history_video"]
-            vectors, present = self.embedding.sequence(video, inputs[video.name])
+            vectors, present = self.embedding.sequence(video, inputs[video.name], lookup)
             action = inputs[self.history["history_action"].name]
             engaged = tf.cast(action > 1, tf.float32)  # 0 padding, 1 no action
-            fields = tf.concat([fields, self.interests(vectors, present, engaged)], axis=1)
-        return self.interaction(fields)
+            parts.append(self.interests(vectors, present, engaged))
+        return tf.concat(parts, axis=1)
 
 
 def _check_history(sequences: Mapping[str, Feature]) -> None:

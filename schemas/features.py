@@ -28,6 +28,10 @@ class Feature:
     Amounts that are mostly zero would put all quantiles at zero: zero_apart gives zero an id of its
     own and takes the quantiles over all other values. log: the z-score is that of
     sign(x) log(1 + |x|), so that a few large amounts do not squeeze the rest together.
+
+    per: "request" if all candidates of a ranking request have the value in common, "candidate" if
+    each has its own. "" decides by the source: what belongs to the user, the time and the history
+    is the request's, all else a candidate's.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Feature:
     log: bool = False
     separator: str = ","
     length: int = 8
+    per: Literal["", "request", "candidate"] = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
@@ -64,6 +69,10 @@ class Feature:
             raise ValueError(
                 f"feature {self.name!r}: log is for a number without bins (quantiles are the same "
                 f"with it), not for {self.kind!r} with bins={self.bins}; leave one of them out"
+            )
+        if self.per not in ("", "request", "candidate"):
+            raise ValueError(
+                f"feature {self.name!r}: per must be 'request' or 'candidate', got {self.per!r}"
             )
         if self.hash_buckets < 1 or self.length < 1:
             raise ValueError(f"feature {self.name!r}: hash_buckets and length must be 1 or more")

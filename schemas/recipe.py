@@ -70,6 +70,13 @@ class Recipe:
     ticket_tie: float = 0.002  # validation differences up to this count as ties: the sparser wins
     control: str = ""  # a control instead of the found tickets: see models/controls.py
 
+    # export
+    weights: Literal["f32", "bf16"] = "f32"  # of the tickets; f32 loses nothing
+    embeddings: Literal["f32", "bf16", "int8"] = "f32"  # int8: each row with a scale of its own
+    compute: Literal["auto", "sparse", "dense"] = (
+        "auto"  # auto: what the exporting machine does faster
+    )
+
     # training
     schedule: Literal["joint", "alternating"] = "joint"
     learning_rate: float = 1e-3
@@ -87,6 +94,9 @@ class Recipe:
         _one_of("pruning", self.pruning, ("geometric", "polynomial"))
         _one_of("schedule", self.schedule, ("joint", "alternating"))
         _one_of("prune_scope", self.prune_scope, ("global", "layer"))
+        _one_of("weights", self.weights, ("f32", "bf16"))
+        _one_of("embeddings", self.embeddings, ("f32", "bf16", "int8"))
+        _one_of("compute", self.compute, ("auto", "sparse", "dense"))
         controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
         _one_of("control", self.control, controls)
         _between("keep", self.keep, 0.001, 1.0)
@@ -131,6 +141,22 @@ class Recipe:
     def outputs(self) -> tuple[Task | Product, ...]:
         """What the served model answers, tasks first."""
         return (*self.tasks, *self.products)
+
+    # -- ranking requests ------------------------------------------------------------------
+
+    def per_request(self, feature: Feature) -> bool:
+        """Whether all candidates of a ranking request have this feature's value in common."""
+        column = [f for f in self.features if f.column == feature.column]
+        return all(self._given_once(f) for f in column)
+
+    def _given_once(self, feature: Feature) -> bool:
+        if feature.per:
+            return feature.per == "request"
+        if feature.source == "tally":
+            return any(t.key == "user" for t in self.log.tallies if t.name == feature.column)
+        if feature.source == "event":
+            return feature.column in (self.log.user, self.log.time)
+        return feature.source in ("user", "history")
 
     # -- JSON and --set --------------------------------------------------------------------
 

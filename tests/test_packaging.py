@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "models", "components", "pipeline")
-PACKAGES = (*FOLDERS, "pipeline/commands", "pipeline/recipes")
+PACKAGES = (*FOLDERS, "models/packed", "pipeline/commands", "pipeline/recipes")
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ FEATURES = (
     # The impression.
     Feature("user_id", min_count=20),
     Feature("video_id"),
-    Feature("tab", kind="index", bins=16),
+    Feature("tab", kind="index", bins=16, per="request"),
     Feature("hour", kind="hour", column="time_ms"),
     Feature("weekday", kind="weekday", column="time_ms"),
     Feature("duration", kind="number", column="duration_ms", bins=20),
@@ -99,6 +99,7 @@ RECIPE = Recipe(
     hidden=(256, 128, 64),
     batch_size=512,
     patience=0,  # a second pass learns the ids of single users and videos by heart
+    embeddings="int8",
     data_schema="kuairand.pbtxt",
     drift_threshold=0.2,
 )

@@ -1,8 +1,10 @@
 """The SavedModel: what it answers, what it holds, and that it needs nothing of ours."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -14,6 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import lottery
 from ncs4cvr.models.export import raw_spec
+from ncs4cvr.models.packed import asset
 from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.schemas.log import MISSING
 
@@ -64,7 +67,7 @@ def _dense(rows):
         if name in LABELS:
             continue
         kind = {"price": "float", "genres": "string"}.get(name, "int")
-        length = max(len(row[name]) for row in rows)
+        length = max(1, *(len(row[name]) for row in rows))
         filled = [row[name] + [MISSING[kind]] * (length - len(row[name])) for row in rows]
         dtype = {"int": tf.int64, "float": tf.float32, "string": tf.string}[kind]
         columns[name] = tf.constant(filled if "history" in name else [f[0] for f in filled], dtype)
@@ -125,29 +128,41 @@ def test_it_answers_where_only_tensorflow_is_installed(world, folder, saved, tmp
         np.testing.assert_allclose(values, expected[name], atol=1e-6)
 
 
-def _variables(folder):
-    """Every saved array, by its name in the SavedModel."""
-    reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
-    names = [n for n in reader.get_variable_to_shape_map() if n.endswith("VARIABLE_VALUE")]
-    return {name: reader.get_tensor(name) for name in names}
+def _asset(folder):
+    return (Path(folder) / "assets" / asset.NAME).read_bytes()
 
 
 def test_it_holds_no_masks_and_no_optimizer(folder, model):
-    variables = _variables(folder)
-    trunk = sum(int(tf.size(v)) for v in model.trunks[0].trainable_variables)
-    tower = sum(int(tf.size(v)) for v in model.sharing.mlp.trainable_variables)
-    heads = sum(int(tf.size(v)) for head in model.heads for v in head.trainable_variables)
-    assert sum(values.size for values in variables.values()) == trunk + 2 * tower + heads
-    assert not [name for name in variables if "optimizer" in name or "mask" in name]
+    """Biases and heads are variables, and nothing else is; weights lie in the asset, once."""
+    reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
+    shapes = reader.get_variable_to_shape_map()
+    sizes = [int(np.prod(shapes[n])) for n in shapes if n.endswith("VARIABLE_VALUE")]
+    layers = [*model.sharing.mlp.biases, *(v for h in model.heads for v in h.weights)]
+    layers.append(model.trunks[0].embedding.scales)
+    assert sorted(sizes) == sorted(int(tf.size(v)) for v in layers)
+    kept = [
+        (a.numpy() > 0) | (b.numpy() > 0)
+        for (_, a), (_, b) in zip(*map(model.sharing.connections, range(2)), strict=True)
+    ]
+    layout = asset.read(_asset(folder))
+    pieces = asset.unpack(_asset(folder))[0]
+    assert sum(max(p.counts) for p in layout.pieces) <= sum(int(k.sum()) for k in kept)
+    assert {len(tower) for tower in pieces} == {len(layout.pieces)}
 
 
-def test_pruned_connections_are_zero_in_the_saved_kernels(folder, model):
-    saved = list(_variables(folder).values())
+def test_every_tasks_kernels_are_in_the_asset_bit_by_bit(folder, model):
+    """In the order of the halves: what a request has once comes first."""
+    layout, (pieces, tables) = asset.read(_asset(folder)), asset.unpack(_asset(folder))
+    np.testing.assert_array_equal(tables[0], model.trunks[0].embedding.table.numpy())
     for task in range(2):
-        for kernel, mask in model.sharing.connections(task):
+        for number, (kernel, mask) in enumerate(model.sharing.connections(task)):
             assert (mask.numpy() == 0).any(), "the task must have a ticket"
             folded = np.where(mask.numpy() > 0, kernel.numpy(), 0)
-            assert any(np.array_equal(folded, values) for values in saved)
+            got = np.concatenate([pieces[task][p] for p in layout.uses[task][number]])
+            if not number:
+                assert len(layout.uses[task][0]) == 2
+                got, folded = (np.sort(each, axis=0) for each in (got, folded))
+            np.testing.assert_array_equal(got, folded)
 
 
 def test_the_warm_up_file_holds_a_request_that_the_model_answers(folder, saved):
@@ -179,7 +194,7 @@ def test_other_sharings_answer_as_their_trainer(world, recipe, sharing, examples
     model = lottery.build(recipe.replace(sharing=sharing), world.sizes, batch)
     module = exporting.ServingModule(model, world.graph)
     rows = tf.io.parse_example(examples, raw_spec(recipe, world.graph))
-    served = module.score(rows)
+    served = module.score(module.features(rows))
     for name, expected in model(batch).items():
         np.testing.assert_allclose(served[name], expected, atol=1e-5)
 
@@ -191,3 +206,94 @@ def test_every_sharing_answers_as_it_was_trained(world, examples, recipe, kind, 
     exporting.export(model, world.graph, str(tmp_path), examples)  # checks the answers itself
     saved = _answers(tf.saved_model.load(str(tmp_path)), examples)
     np.testing.assert_allclose(saved["ctcvr"], saved["ctr"] * saved["cvr"], rtol=1e-5)
+
+
+# -- ranking requests ----------------------------------------------------------------------
+
+ONCE = ("age", "time_ms", "history_video", "history_action", "spent")
+
+
+def _request(rows):
+    """Columns of `rank`: those that a request has once from the first row."""
+    return {n: c[:1] if n in ONCE else c for n, c in _dense(rows).items()}
+
+
+def _same_request(rows):
+    """The first row's request with every row's candidate."""
+    return [{n: rows[0][n] if n in ONCE else v for n, v in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["ncs4cvr", "single_task", "mmoe"])
+@pytest.mark.parametrize("interaction", ["dot", "concat"])
+def test_a_ranking_request_answers_as_its_rows_would(
+    world, examples, recipe, kind, interaction, tmp_path
+):
+    changed = recipe.replace(sharing=kind, interaction=interaction)
+    model = lottery.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    exporting.export(model, world.graph, str(tmp_path), examples)
+    saved = tf.saved_model.load(str(tmp_path))
+    rows = world.valid_rows[:30]
+    ranked = saved.signatures["rank"](**_request(rows))
+    expected = saved.signatures["predict"](**_dense(_same_request(rows)))
+    for name, values in expected.items():
+        np.testing.assert_allclose(ranked[name], values, atol=1e-6)
+
+
+def test_a_recipe_without_request_columns_has_no_rank(world, recipe):
+    every = [dataclasses.replace(f, per="candidate") for f in recipe.features]
+    changed = recipe.replace(features=tuple(every))
+    model = lottery.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    assert set(exporting.ServingModule(model, world.graph).signatures()) == {
+        "serving_default",
+        "predict",
+    }
+
+
+# -- fewer bits, other computations, plain variables -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": "bf16"},
+        {"embeddings": "bf16"},
+        {"embeddings": "int8"},
+        {"compute": "sparse"},
+        {"compute": "dense"},
+    ],
+)
+def test_fewer_bits_move_probabilities_a_little(world, model, examples, saved, changes, tmp_path):
+    other = _recipe_changed(model, world, changes)
+    exporting.export(other, world.graph, str(tmp_path), examples)
+    got = _answers(tf.saved_model.load(str(tmp_path)), examples)
+    lossless = "compute" in changes
+    for name, expected in _answers(saved, examples).items():
+        np.testing.assert_allclose(got[name], expected, atol=1e-6 if lossless else 2e-3)
+        assert lossless or not np.array_equal(got[name], expected)
+
+
+def _recipe_changed(model, world, changes):
+    """The same weights under a changed recipe."""
+    batch = next(iter(world.valid.in_order(50)))
+    other = lottery.build(model.recipe.replace(**changes), world.sizes, batch)
+    for mine, theirs in zip(other.weights, model.weights, strict=True):
+        mine.assign(theirs)
+    return other
+
+
+def test_a_plain_export_makes_no_weights_at_load(world, model, examples, saved, tmp_path):
+    exporting.export(model, world.graph, str(tmp_path), examples, plain=True)
+    assert not list(tmp_path.glob(f"assets/{asset.NAME}"))
+    plain = tf.saved_model.load(str(tmp_path))
+    for name, expected in _answers(saved, examples).items():
+        np.testing.assert_allclose(_answers(plain, examples)[name], expected, atol=1e-6)
+    ranked = plain.signatures["rank"](**_request(world.valid_rows[:20]))
+    packed = saved.signatures["rank"](**_request(world.valid_rows[:20]))
+    np.testing.assert_allclose(ranked["ctcvr"], packed["ctcvr"], atol=1e-6)
+
+
+def test_bf16_weights_without_tickets_are_refused(world, recipe):
+    changed = recipe.replace(sharing="mmoe", weights="bf16")
+    model = lottery.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    with pytest.raises(ValueError, match="sharing 'mmoe' has no tickets; set weights='f32'"):
+        exporting.ServingModule(model, world.graph, "unused")

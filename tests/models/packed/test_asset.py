@@ -1,0 +1,76 @@
+"""What goes into the asset comes out; what is not an asset is named."""
+
+import numpy as np
+import pytest
+
+from ncs4cvr.models.packed import asset, coding
+
+TABLE = np.random.default_rng(3).normal(size=(9, 4)).astype("f4")
+
+
+@pytest.mark.parametrize("common", [True, False])
+@pytest.mark.parametrize("split", [0, 4])
+def test_f32_loses_nothing(towers, split, common):
+    made = towers(split=split, common=common)
+    blob, layout = asset.pack(made, [TABLE], "f32", "f32", {})
+    pieces, tables = asset.unpack(blob)
+    for t, tower in enumerate(made):
+        for number, layer in enumerate(tower):
+            got = np.concatenate([pieces[t][p] for p in layout.uses[t][number]])
+            np.testing.assert_array_equal(got, layer.kernel * layer.mask)
+    np.testing.assert_array_equal(tables[0], TABLE)
+
+
+def test_values_that_tasks_share_are_there_once(towers):
+    made = towers()
+    layout = asset.pack(made, [], "f32", "f32", {})[1]
+    kept = sum(int((a.mask | b.mask).sum()) for a, b in zip(*made, strict=True))
+    apart = asset.pack(towers(common=False), [], "f32", "f32", {})[1]
+    assert len(layout.pieces) == 2
+    assert len(apart.pieces) == 4
+    for b in range(4):
+        assert layout.parts[f"value.{b}"][1] <= kept + 32
+
+
+def test_bf16_and_int8_keep_what_they_can(towers):
+    blob, layout = asset.pack(towers(), [TABLE], "bf16", "int8", {})
+    pieces, tables = asset.unpack(blob)
+    kernel = towers()[1][0]
+    got = pieces[1][layout.uses[1][0][0]]
+    expected = (kernel.kernel * kernel.mask).astype(coding.VALUES["bf16"]).astype("f4")
+    np.testing.assert_array_equal(got, expected)
+    assert np.abs(tables[0] - TABLE).max() <= np.abs(TABLE).max() / 254 * 1.001
+
+
+def test_the_header_tells_the_layout(towers):
+    blob, layout = asset.pack(towers(split=3), [TABLE], "f32", "int8", {"tasks": ["a", "b"]})
+    assert asset.read(blob) == layout
+    again, noted = asset.noted(blob, {"other": 1})
+    assert noted.notes == {"other": 1}
+    np.testing.assert_array_equal(asset.unpack(again)[1][0], asset.unpack(blob)[1][0])
+
+
+def test_a_model_without_masked_layers_has_tables_alone():
+    blob, layout = asset.pack([], [TABLE], "f32", "f32", {})
+    assert layout.pieces == ()
+    np.testing.assert_array_equal(asset.unpack(blob)[1][0], TABLE)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda blob: b"PK" + blob, "no packed weights"),
+        (lambda blob: blob[:-1], "their header tells"),
+        (lambda blob: blob[:40], "header of the packed weights is broken"),
+    ],
+)
+def test_what_is_no_asset_is_named(towers, spoil, told):
+    blob, _ = asset.pack(towers(), [], "f32", "f32", {})
+    with pytest.raises(ValueError, match=told):
+        asset.read(spoil(blob))
+
+
+def test_payload_lies_below_nine_tenths_of_the_limit(towers):
+    """Weights drawn as Glorot draws them, 10 % of them kept."""
+    layout = asset.pack(towers(keep=0.1, sizes=(640, 256, 128)), [], "f32", "f32", {})[1]
+    assert layout.bytes_of("gaps", "ticket", "value") <= 0.9 * layout.limit

@@ -1,0 +1,145 @@
+"""Decoded weights compute what the masked layers do, whichever way they are computed."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.models.packed import asset, plans, store
+from ncs4cvr.models.packed.store import Packing
+
+INPUTS = 12  # of the towers that conftest.py makes
+TABLE = np.random.default_rng(3).normal(size=(9, 4)).astype("f4")
+
+
+class Served(tf.Module):
+    """Dense inputs -> what the tasks' towers make of them."""
+
+    def __init__(self, weights, towers):
+        super().__init__()
+        self.weights, self.towers = weights, towers
+
+    @tf.function(input_signature=[tf.TensorSpec([None, INPUTS])], autograph=False)
+    def call(self, x):
+        outputs = {f"task{t}": h for t, h in enumerate(self.towers([[x], [x]]))}
+        return {**outputs, "rows": self.weights.rows(0, tf.constant([4, 2]))}
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(9).normal(size=(40, INPUTS)).astype("f4")
+
+
+@pytest.mark.parametrize("compute", ["sparse", "dense", "auto"])
+@pytest.mark.parametrize("keep", [1.0, 0.3, 0.0])
+def test_every_way_computes_the_masked_layers(towers, x, tmp_path, compute, keep, forward):
+    made = towers(keep=keep)
+    _, computed = store.packed(made, [TABLE], Packing(compute=compute), str(tmp_path), {})
+    for tower, got in zip(made, computed([[tf.constant(x)]] * 2), strict=True):
+        np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
+
+
+def test_any_number_of_sparse_layers_gives_the_same(towers, x, tmp_path, forward):
+    made = towers()
+    weights, _ = store.packed(made, [], Packing(compute="sparse"), str(tmp_path), {})
+    assert not hasattr(weights, "tables") or not weights.tables
+    layout = asset.read((tmp_path / asset.NAME).read_bytes())
+    both = store.Weights(str(tmp_path / asset.NAME), layout, range(2), range(2))
+    both.load()
+    computed = store.Towers(both, store._biases(made), {0: 0})
+    for sparse_layers in range(3):
+        for tower, got in zip(
+            made, computed.computed(sparse_layers, [[tf.constant(x)]] * 2), strict=True
+        ):
+            np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("compute", ["sparse", "dense"])
+def test_one_row_of_a_request_stands_for_all(towers, x, tmp_path, compute, forward):
+    made = towers(split=5)
+    _, computed = store.packed(made, [], Packing(compute=compute), str(tmp_path), {})
+    x[:, :5] = x[0, :5]
+    apart = [tf.constant(x[:1, :5]), tf.constant(x[:, 5:])]
+    whole = [tf.constant(x[:, :5]), tf.constant(x[:, 5:])]
+    for one, all_, tower in zip(computed([apart] * 2), computed([whole] * 2), made, strict=True):
+        np.testing.assert_allclose(one, forward(tower, x), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(all_, forward(tower, x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_choice_follows_the_batch():
+    measured = {"batches": [1, 16, 64], "ms": [[1, 1, 1], [2, 1.9, 1], [4, 1, 2]]}
+    assert plans.chosen(measured) == {0: 0, 4: 2, 32: 1}
+
+
+def test_a_layer_that_is_hardly_faster_stays_dense():
+    assert plans.chosen({"batches": [1], "ms": [[1.0, 0.99, 0.98]]}) == {0: 0}
+
+
+# -- as a SavedModel -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(towers, tmp_path):
+    """A SavedModel whose source is gone, and its asset."""
+    source = tmp_path / "source"
+    source.mkdir()
+    how = Packing(embeddings="int8", compute="sparse")
+    served = Served(*store.packed(towers(), [TABLE], how, str(source), {}))
+    tf.saved_model.save(served, str(tmp_path / "first"), signatures=served.call)
+    shutil.rmtree(source)
+    moved = tmp_path / "moved"
+    shutil.move(tmp_path / "first", moved)
+    return moved
+
+
+def test_a_moved_copy_loads_after_its_source_is_gone(saved, towers, x, forward):
+    out = tf.saved_model.load(str(saved)).signatures["serving_default"](tf.constant(x))
+    for t, tower in enumerate(towers()):
+        np.testing.assert_allclose(out[f"task{t}"], forward(tower, x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out["rows"], TABLE[[4, 2]], atol=np.abs(TABLE).max() / 250)
+
+
+def test_weights_are_in_the_asset_alone(saved, towers):
+    reader = tf.train.load_checkpoint(str(saved / "variables/variables"))
+    shapes = reader.get_variable_to_shape_map()
+    names = [name for name in shapes if name.endswith("VARIABLE_VALUE")]
+    assert sorted(shapes[name] for name in names) == [[5], [7]]  # the biases
+
+
+def _flip(blob: bytes, at: int) -> bytes:
+    return blob[:at] + bytes([blob[at] ^ 1]) + blob[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda blob: blob[: len(blob) // 2],
+        lambda blob: b"",
+        lambda blob: _flip(blob, len(blob) - 3),
+        lambda blob: _flip(blob, len(blob) // 2),
+        lambda blob: _flip(blob, 20),
+        lambda blob: blob + b"\0",
+    ],
+)
+def test_an_altered_asset_fails_at_load_and_says_so(saved, spoil):
+    path = saved / "assets" / asset.NAME
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cut off or altered"):
+        tf.saved_model.load(str(saved))
+
+
+def test_two_models_in_one_process_keep_their_own_weights(towers, x, tmp_path, forward):
+    answers = []
+    for number, keep in enumerate((0.2, 0.6)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        served = Served(*store.packed(towers(keep), [TABLE], Packing(), str(folder), {}))
+        tf.saved_model.save(served, str(folder / "saved"), signatures=served.call)
+    loaded = [tf.saved_model.load(str(tmp_path / n / "saved")) for n in "01"]
+    for model, keep in zip(loaded, (0.2, 0.6), strict=True):
+        out = model.signatures["serving_default"](tf.constant(x))
+        answers.append(out["task0"].numpy())
+        expected = forward(towers(keep)[0], x)
+        np.testing.assert_allclose(answers[-1], expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(*answers)
