@@ -1,7 +1,7 @@
 # Each command makes .venv first if it is missing or out of date; STACK=1.16|1.21 chooses the TFX.
 #
 #   make run      the default recipe on the bundled data; ARGS="..." goes to `ncs4cvr run`
-#   make test     unit tests               make e2e      the whole pipeline, as a test
+#   make test     unit tests               make e2e      the whole pipeline and a server, as tests
 #   make check    format, lint, types, import directions
 #   make format   put the format right     make lock     compile the lock files anew
 #   make clean    remove .venv, runs/, caches and build output; the data stays
@@ -22,8 +22,11 @@ run: env
 test: env
 	$(bin)/pytest -m "not e2e and not bench" $(ARGS)
 
+# Only the server in tests/serving needs Node, with 310 MB of packages: without, it is skipped.
 e2e: env
-	$(bin)/pytest -m e2e tests/e2e $(ARGS)
+	@if command -v npm; then npm --prefix tests/serving/node ci --ignore-scripts --no-audit --no-fund; \
+	else echo "no npm on PATH: the tests of the server in Node will be skipped"; fi
+	$(bin)/pytest tests/e2e tests/serving $(ARGS)
 
 check: env
 	$(bin)/ruff format --check .
@@ -51,4 +54,5 @@ lock:
 
 clean:
 	rm -rf .venv .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf tests/serving/node/node_modules
 	find $(folders) tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -3,8 +3,8 @@
     python tests/serving/record.py EXPORT_DIR OUT
     NCS4CVR_RECORDED=OUT pytest tests/serving       # also with another TensorFlow
 
-EXPORT_DIR is a SavedModel such as runs/kuairand/serving/1; its warm-up requests are recorded. OUT gets
-model/1, a copy of it, and requests, a TFRecord file of PredictionLogs with request and response.
+EXPORT_DIR is a SavedModel such as runs/kuairand/serving/1; its warm-up requests are recorded. OUT
+gets model/1, a copy of it, and requests, a TFRecord file of PredictionLogs with both sides.
 """
 
 from __future__ import annotations
