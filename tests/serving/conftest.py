@@ -32,7 +32,7 @@ tiny = _module(HERE.parent / "models" / "conftest.py")
 world = tiny.world
 
 EXPORTS = {"folded": {}}  # keyword arguments of export()
-GIVEN = [Path(p) for p in os.environ.get("NCS4CVR_RECORDED", "").split(os.pathsep) if p]
+GIVEN = [Path(p).absolute() for p in os.environ.get("NCS4CVR_RECORDED", "").split(os.pathsep) if p]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +89,10 @@ def _model(world):
 
 
 @pytest.fixture(scope="session", params=[*EXPORTS, *GIVEN], ids=str)
-def recorded(request, exports):
-    folder = exports / request.param  # an absolute path stays itself
+def recorded(request):
+    folder = request.param
+    if folder in EXPORTS:
+        folder = request.getfixturevalue("exports") / folder
     return Recorded(folder / "model", record.recorded(folder))
 
 
