@@ -31,7 +31,12 @@ record = _module(HERE / "record.py")
 tiny = _module(HERE.parent / "models" / "conftest.py")
 world = tiny.world
 
-EXPORTS = {"folded": {}}  # keyword arguments of export()
+EXPORTS = {  # changes of the recipe; "plain" packs nothing
+    "packed": {},
+    "sparse": {"compute": "sparse"},
+    "small": {"compute": "sparse", "weights": "bf16", "embeddings": "int8"},
+    "plain": {},
+}
 GIVEN = [Path(p).absolute() for p in os.environ.get("NCS4CVR_RECORDED", "").split(os.pathsep) if p]
 
 
@@ -64,21 +69,21 @@ def _record():
 @pytest.fixture(scope="session")
 def exports(world, tmp_path_factory):
     """A recording of each of EXPORTS; what they were made from and at is deleted."""
-    model = _model(world)
     records = tf.data.TFRecordDataset(f"{world.folder}/raw_valid.gz", "GZIP").take(50)
     examples = list(records.as_numpy_iterator())
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("recorded")
-    for name, options in EXPORTS.items():
-        exporting.export(model, world.graph, f"{source}/{name}", examples, **options)
+    for name, changes in EXPORTS.items():
+        model, plain = _model(world, changes), name == "plain"
+        exporting.export(model, world.graph, f"{source}/{name}", examples, plain)
         record.record(f"{source}/{name}", out / name, examples)
     shutil.rmtree(source)
     shutil.rmtree(world.folder)  # Transform's vocabularies, which the export has copied
     return out
 
 
-def _model(world):
+def _model(world, changes):
     """A ranker with a random ticket a task: a third of the connections, and biases that count."""
-    model = lottery.build(tiny.TINY, world.sizes, next(iter(world.valid.in_order(50))))
+    model = lottery.build(tiny.TINY.replace(**changes), world.sizes, next(iter(world.valid.in_order(50))))
     rng = np.random.default_rng(1)
     for task in range(len(model.heads)):
         connections = model.sharing.connections(task)

@@ -34,7 +34,8 @@ def record(export: str, out: Path, examples: Sequence[bytes] = ()) -> None:
       export: a SavedModel's folder.
       out: a new folder.
       examples: serialized tf.Examples; asked by the signatures serving_default and predict,
-        beside every warm-up request of the export. Without any, those of the warm-up requests.
+        (and rank), beside every warm-up request of the export. Without any, those of the warm-up
+        requests.
     """
     signatures = tf.saved_model.load(export).signatures
     requests = list(_warmup(export))
@@ -42,8 +43,11 @@ def record(export: str, out: Path, examples: Sequence[bytes] = ()) -> None:
         asked = (x["examples"] for name, x in requests if name == "serving_default")
         examples = [example for batch in asked for example in batch]
     requests.append(("serving_default", {"examples": np.array(examples, object)}))
-    specs = signatures["predict"].structured_input_signature[1]
-    requests.append(("predict", _columns(examples, specs)))
+    columns = _columns(examples, _inputs(signatures["predict"]))
+    requests.append(("predict", columns))
+    if "rank" in signatures:  # what a request has once, from the first example
+        once = {k for k, spec in _inputs(signatures["rank"]).items() if spec.shape[0] == 1}
+        requests.append(("rank", {k: x[:1] if k in once else x for k, x in columns.items()}))
     missing = set(signatures) - {name for name, _ in requests}
     if missing:
         raise ValueError(f"no warm-up request in {export} asks {sorted(missing)}")
@@ -86,6 +90,10 @@ def _warmup(export: str) -> Iterator[tuple[str, Arrays]]:
 
 def _arrays(tensors) -> Arrays:
     return {name: tf.make_ndarray(tensor) for name, tensor in tensors.items()}
+
+
+def _inputs(signature) -> dict[str, tf.TensorSpec]:
+    return signature.structured_input_signature[1]
 
 
 def _columns(examples: Sequence[bytes], specs: dict[str, tf.TensorSpec]) -> Arrays:

@@ -1,0 +1,66 @@
+"""A trained ranker on disk, to be exported again or trained on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from ncs4cvr.models import lottery
+from ncs4cvr.models.preprocessing import vocabulary_sizes
+from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.schemas.recipe import Recipe
+
+RECIPE, WEIGHTS = "recipe.json", "weights.npz"
+
+
+def save(model: Ranker, folder: str) -> None:
+    """Writes the recipe and all weights, masks included; a bucket will do."""
+    packed = io.BytesIO()
+    np.savez(packed, **{f"{i:03d}": w.numpy() for i, w in enumerate(model.weights)})
+    for name, content in (
+        (RECIPE, model.recipe.to_json().encode()),
+        (WEIGHTS, packed.getvalue()),
+    ):
+        with tf.io.gfile.GFile(f"{folder}/{name}", "wb") as out:
+            out.write(content)
+
+
+def recipe_of(folder: str) -> Recipe:
+    """What the model in a folder was trained by: the recipe without gates and files."""
+    with tf.io.gfile.GFile(f"{folder}/{RECIPE}") as text:
+        return Recipe.from_json(text.read())
+
+
+def load(
+    folder: str,
+    recipe: Recipe,
+    transform_graph: tft.TFTransformOutput,
+    raw_examples: Sequence[bytes],
+) -> Ranker:
+    """The ranker that `save` wrote, under a recipe that may differ in how it is exported.
+
+    Args:
+      folder: where it was saved.
+      recipe: see `recipe_of`.
+      transform_graph: the one that it was trained with.
+      raw_examples: serialized tf.Examples, at least one: layers are built by what they are given.
+
+    Raises:
+      ValueError: the weights in the folder are of another model.
+    """
+    rows = tf.io.parse_example(raw_examples, transform_graph.raw_feature_spec())
+    batch = transform_graph.transform_features_layer()(rows)
+    model = lottery.build(recipe, vocabulary_sizes(recipe, transform_graph), batch)
+    with tf.io.gfile.GFile(f"{folder}/{WEIGHTS}", "rb") as stream:
+        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+    weights = [arrays[name] for name in sorted(arrays.files)]
+    expected, got = [tuple(w.shape) for w in model.weights], [w.shape for w in weights]
+    if expected != got:
+        raise ValueError(f"{folder} holds weights of shapes {got}, the recipe's are {expected}")
+    for variable, value in zip(model.weights, weights, strict=True):
+        variable.assign(value)
+    return model
