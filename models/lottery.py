@@ -15,7 +15,7 @@ from ncs4cvr.models import sharing, sparsity, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.controls import OTHER_SEED, controlled
 from ncs4cvr.models.ranker import Ranker, compiled
-from ncs4cvr.models.search import EarlyBird, best_round, keep_schedule, search
+from ncs4cvr.models.search import EarlyBird, Round, best_round, keep_schedule, search
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
 from ncs4cvr.schemas.recipe import Recipe
@@ -87,6 +87,31 @@ def find_tickets(
       rows: rows of the training split.
       made_from: facts to keep with the tickets.
     """
+    rounds, start = search_rounds(recipe, sizes, train, valid, rows, keep_schedule(recipe))
+    chosen = [
+        best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie)
+        for t in recipe.tasks
+    ]
+    names = [t.name for t in recipe.tasks]
+    final = [rounds[k].tickets[t] for t, k in enumerate(chosen)]
+    facts = describe(names, rounds, chosen, made_from)
+    return Tickets(dict(zip(names, final, strict=True)), start, facts)
+
+
+def search_rounds(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    train: Batches,
+    valid: Batches,
+    rows: int,
+    keeps: Sequence[float],
+) -> tuple[list[Round], list[np.ndarray]]:
+    """All rounds of a search, and the common start that they rewind to.
+
+    Args:
+      recipe, sizes, train, valid, rows: see `find_tickets`.
+      keeps: the share of connections kept after each round, falling.
+    """
     batch = next(iter(valid.in_order(recipe.batch_size)))
     joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch)
     warm_up(joint, train, rows)
@@ -94,7 +119,6 @@ def find_tickets(
     copies = build(recipe.replace(sharing="single_task"), sizes, batch)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]
-    keeps = keep_schedule(recipe)
     longest = 0
 
     def rewind(tickets: Sequence[Ticket]) -> None:
@@ -106,8 +130,8 @@ def find_tickets(
     def train_round(k: int, tickets: Sequence[Ticket]) -> tuple[dict[str, float], int]:
         nonlocal longest
         began = time.monotonic()
-        title = f"round {k}/{recipe.rounds}"
-        stop = _RoundEnd(recipe, k, longest, lambda: draw(tickets, keeps[k]))
+        title = f"round {k}/{len(keeps)}"
+        stop = _RoundEnd(recipe, k == len(keeps), longest, lambda: draw(tickets, keeps[k]))
         asked_after = 1 if recipe.early_bird else 0
         for epoch in range(recipe.search_epochs):
             number = 1000 + k * recipe.search_epochs + epoch
@@ -132,14 +156,7 @@ def find_tickets(
         return [prune(t, ticket, keep) for t, ticket in enumerate(tickets)]
 
     full = [sparsity.full_ticket([k.shape for k, _ in c]) for c in connections]
-    rounds = search(full, keeps, rewind=rewind, train=train_round, prune=prune)
-    chosen = [
-        best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie) for t in tasks
-    ]
-    names = [t.name for t in tasks]
-    final = [rounds[k].tickets[t] for t, k in enumerate(chosen)]
-    facts = describe(names, rounds, chosen, made_from)
-    return Tickets(dict(zip(names, final, strict=True)), start, facts)
+    return search(full, keeps, rewind=rewind, train=train_round, prune=prune), start
 
 
 class _RoundEnd:
@@ -149,10 +166,12 @@ class _RoundEnd:
     none: it is as long as the longest before it, so that what they validate at can be compared.
     """
 
-    def __init__(self, recipe: Recipe, k: int, longest: int, draw: Callable[[], Sequence[Ticket]]):
+    def __init__(
+        self, recipe: Recipe, last: bool, longest: int, draw: Callable[[], Sequence[Ticket]]
+    ):
         self.steps, self.ended = 0, False
         self.settled: Callable[[int], bool] = lambda step: False
-        if recipe.early_bird and k < recipe.rounds:
+        if recipe.early_bird and not last:
             self.settled = EarlyBird(recipe.early_bird, draw)
         elif recipe.early_bird and longest:
             self.settled = lambda step: step >= longest

@@ -216,29 +216,31 @@ def read(blob: bytes) -> Layout:
     return Layout(pieces=pieces, uses=uses, tables=tables, parts=parts, **plain)
 
 
+def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Cells that at least one task keeps, increasing, and which tasks do: booleans [task, cell]."""
+    layout = read(blob)
+    cells = coding.positions(_part(blob, layout, "gaps"))
+    bits = [
+        np.unpackbits(_part(blob, layout, f"ticket.{t}"), count=len(cells))
+        for t in range(len(layout.uses))
+    ]
+    return cells, np.array(bits, bool).reshape(len(bits), len(cells))
+
+
 def unpack(blob: bytes) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
     """The masked pieces [task][piece] and the embedding tables, as the served model has them.
 
-    What resources.py does with TensorFlow, in NumPy: for `ncs4cvr inspect` and tests.
+    What resources.py does with TensorFlow, in NumPy.
     """
     layout = read(blob)
-
-    def part(name: str) -> np.ndarray:
-        at, length = layout.parts[name]
-        return np.frombuffer(zlib.decompress(blob[at : at + length]), np.uint8)
-
-    def numbers(name: str, dtype: np.dtype) -> np.ndarray:
-        return coding.from_planes(
-            np.stack([part(f"{name}.{b}") for b in range(dtype.itemsize)]), dtype
-        )
-
-    cells = coding.positions(part("gaps"))
-    values = numbers("value", coding.VALUES[layout.weights]).astype(np.float32)
+    cells, keeps = tickets(blob)
+    values = np.zeros(0, np.float32)
+    if len(cells):
+        values = _numbers(blob, layout, "value", coding.VALUES[layout.weights])
     dense = []
-    for t in range(len(layout.uses)):
-        keeps = np.unpackbits(part(f"ticket.{t}"), count=len(cells)).astype(bool)
+    for kept in keeps:
         every = np.zeros(sum(p.inputs * p.outputs for p in layout.pieces), np.float32)
-        every[cells[keeps]] = values[keeps]
+        every[cells[kept]] = values[kept]
         dense.append(
             [
                 every[p.first : p.first + p.inputs * p.outputs].reshape(p.outputs, p.inputs).T
@@ -247,10 +249,20 @@ def unpack(blob: bytes) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         )
     tables = []
     for k, shape in enumerate(layout.tables):
-        dtype = np.dtype(np.int8) if layout.embeddings == "int8" else None
-        table = numbers(f"table.{k}", dtype or coding.VALUES[layout.embeddings]).reshape(shape)
-        table = table.astype(np.float32)
-        if dtype:
-            table *= numbers(f"scale.{k}", np.dtype(np.float32))[:, None]
+        rowwise = layout.embeddings == "int8"
+        kind = np.dtype(np.int8) if rowwise else coding.VALUES[layout.embeddings]
+        table = _numbers(blob, layout, f"table.{k}", kind).astype(np.float32).reshape(shape)
+        if rowwise:
+            table *= _numbers(blob, layout, f"scale.{k}", np.dtype(np.float32))[:, None]
         tables.append(table)
     return dense, tables
+
+
+def _part(blob: bytes, layout: Layout, name: str) -> np.ndarray:
+    at, length = layout.parts[name]
+    return np.frombuffer(zlib.decompress(blob[at : at + length]), np.uint8)
+
+
+def _numbers(blob: bytes, layout: Layout, name: str, dtype: np.dtype) -> np.ndarray:
+    planes = [_part(blob, layout, f"{name}.{b}") for b in range(dtype.itemsize)]
+    return coding.from_planes(np.stack(planes), dtype)

@@ -83,7 +83,9 @@ def exports(world, tmp_path_factory):
 
 def _model(world, changes):
     """A ranker with a random ticket a task: a third of the connections, and biases that count."""
-    model = lottery.build(tiny.TINY.replace(**changes), world.sizes, next(iter(world.valid.in_order(50))))
+    model = lottery.build(
+        tiny.TINY.replace(**changes), world.sizes, next(iter(world.valid.in_order(50)))
+    )
     rng = np.random.default_rng(1)
     for task in range(len(model.heads)):
         connections = model.sharing.connections(task)

@@ -1,0 +1,35 @@
+"""`ncs4cvr export` calls this: a trained model once more, packed otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow_transform as tft
+
+from ncs4cvr.models import recording, trained
+from ncs4cvr.models.export import export
+
+
+def export_again(
+    model_run: str, run: str, folder: str, changes: Mapping[str, str], plain: bool
+) -> None:
+    """Writes the SavedModel, whole or not at all.
+
+    Args:
+      model_run: the Trainer's artifact.
+      run: the artifacts of its run: there lies the transform graph that it was trained with.
+      folder: to write to; must not exist.
+      changes: of the recipe: weights, embeddings, compute.
+      plain: see `export`.
+
+    Raises:
+      ValueError: the artifact is of another model or of an older version of the code.
+    """
+    graph = tft.TFTransformOutput(f"{run}/{trained.transform_graph_of(model_run)}")
+    recipe = trained.recipe_of(model_run).replace(**changes)
+    examples = recording.examples_of(model_run)
+    model = trained.load(model_run, recipe, graph, examples[:1])
+    new = Path(folder).with_name(f".{Path(folder).name}.new")
+    export(model, graph, str(new), examples, plain)
+    new.rename(folder)

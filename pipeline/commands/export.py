@@ -1,0 +1,62 @@
+"""`ncs4cvr export`: a finished run's model once more, packed otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+
+from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+
+DOES = "export a run's model once more, packed otherwise"
+EXAMPLE = """example:
+  ncs4cvr export runs/kuairand --weights bf16 --embeddings int8 --output small/1
+  ncs4cvr export runs/kuairand --plain --output for_onnx
+
+What is not given stays as the run's recipe has it. --plain makes dense float32 variables, for
+converters to ONNX, OpenVINO or TFLite: they cannot read weights that a model unpacks at load."""
+CHOICES = {
+    "weights": ("f32", "bf16"),
+    "embeddings": ("f32", "bf16", "int8"),
+    "compute": ("auto", "sparse", "dense"),
+}
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Run, output, and how to pack."""
+    command.add_argument("run", metavar="RUN_DIR", help="runs/<recipe>")
+    command.add_argument("--output", required=True, metavar="DIR", help="a new folder")
+    for name, values in CHOICES.items():
+        command.add_argument(f"--{name}", choices=values)
+    command.add_argument("--plain", action="store_true", help="dense float32 variables")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Writes the SavedModel."""
+    from ncs4cvr.pipeline.display import chatter_to
+
+    run, output = Path(options.run), Path(options.output)
+    if output.exists() and any(output.iterdir()):
+        raise CommandFailed(USAGE, f"{output} is not empty; name a new folder")
+    changes = {name: getattr(options, name) for name in CHOICES if getattr(options, name)}
+    if options.plain and changes:
+        raise CommandFailed(USAGE, f"--plain packs nothing: leave out --{next(iter(changes))}")
+    with chatter_to(Path(os.devnull)):
+        again = importlib.import_module("ncs4cvr.models.export_again")
+        model, graph = _latest(run, "Trainer/model_run"), _latest(run, "Transform/transform_graph")
+        again.export_again(str(model), str(graph), str(output), changes, options.plain)
+        inspection = importlib.import_module("ncs4cvr.models.packed.inspection")
+        told = inspection.report(inspection.facts(str(output)))
+    print(f"{told}\n\nexported to {output}")
+    return PUSHED
+
+
+def _latest(run: Path, output: str) -> Path:
+    """The newest artifact of a component's output."""
+    found = [path for path in run.glob(f"artifacts/{output}/*") if path.name.isdigit()]
+    if not found:
+        raise CommandFailed(
+            USAGE, f"no {output} in {run}/artifacts; give the folder of a finished run"
+        )
+    return max(found, key=lambda path: int(path.name))
