@@ -14,6 +14,7 @@ from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from ncs4cvr.models.packed import store
 from ncs4cvr.models.packed.asset import Layer
+from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.ranker import Ranker, Trunk
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
@@ -200,6 +201,7 @@ def export(
     with tempfile.TemporaryDirectory() as kept:
         module = ServingModule(model, transform_graph, None if plain else kept)
         tf.saved_model.save(module, folder, signatures=module.signatures())
+    slim(folder)
     write_warmup(folder, raw_examples[:WARMUP_REQUESTS])
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
     trained = model(transform_graph.transform_features_layer()(rows), training=False)

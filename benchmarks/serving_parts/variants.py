@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ncs4cvr.models.packed import asset, store
 from ncs4cvr.models.packed.asset import Towers
+from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.packed.store import Packing
 
 DENSE, SHARED = "dense two-pass", "dense shared-bottom"
@@ -55,6 +56,7 @@ def export(variant: str, towers: Towers, folder: Path) -> None:
         module = DensePart(*made, len(towers) if variant != SHARED else 1)
         new = folder.with_name(f".{folder.name}.new")
         tf.saved_model.save(module, str(new), signatures=module.signature(inputs))
+        slim(str(new))
     new.rename(folder)
 
 

@@ -14,7 +14,7 @@ from ncs4cvr.models.packed.towers import Towers
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 ROUNDS = 15
-CLEAR = 0.97  # a layer more is computed sparsely if that takes at most this share of the time
+CLEAR = 1.03
 
 
 def timings(towers: Towers, widths: Sequence[Sequence[int]], shared: bool) -> dict[str, Any]:
@@ -59,27 +59,28 @@ def _call(towers: Towers, sparse_layers: int, widths: Sequence[Sequence[int]], s
     def call(*given):
         rest = list(given)
         inputs = [[rest.pop(0) for _ in parts] for parts in (widths[:1] if shared else widths)]
-        return towers.computed(sparse_layers, inputs * len(widths) if shared else inputs)
+        return towers.way(sparse_layers)(inputs * len(widths) if shared else inputs)
 
     return call
 
 
 def chosen(measured: dict[str, Any]) -> dict[int, int]:
-    """Smallest batch -> sparse layers, for `Towers`.
+    """Smallest batch -> sparse layers, for `Towers`: one way for all, or two and where they change.
 
-    Between two measured batches the larger one's way begins at their geometric mean.
+    The one way whose worst batch takes at most `CLEAR` times the best way's; else the two ways with
+    the least worst batch. More would cost bytes of graph for little time. They change at the
+    geometric mean of the batches that were measured.
     """
-    best = []
-    for row in measured["ms"]:
-        k = 0
-        for more in range(1, len(row)):
-            if row[more] < CLEAR * row[k]:
-                k = more
-        best.append(k)
-    choice = {0: best[0]}
-    for (small, large), (before, k) in zip(
-        itertools.pairwise(measured["batches"]), itertools.pairwise(best), strict=True
-    ):
-        if k != before:
-            choice[round((small * large) ** 0.5)] = k
-    return choice
+    batches, table = measured["batches"], np.array(measured["ms"])
+    slower = table / table.min(axis=1, keepdims=True)  # [batch, way]
+    one = int(slower.max(axis=0).argmin())
+    if slower[:, one].max() <= CLEAR:
+        return {0: one}
+    ways = range(table.shape[1])
+    worst = {
+        (cut, small, large): max(slower[:cut, small].max(), slower[cut:, large].max())
+        for cut in range(1, len(batches))
+        for small, large in itertools.permutations(ways, 2)
+    }
+    cut, small, large = min(worst, key=worst.__getitem__)
+    return {0: small, round((batches[cut - 1] * batches[cut]) ** 0.5): large}

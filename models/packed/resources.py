@@ -55,8 +55,7 @@ class Slot(TrackableResource):
 
     def read(self) -> tf.Tensor:
         """Its value, not copied."""
-        value = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self.dtype)
-        return tf.ensure_shape(value, self.shape)
+        return tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,47 @@ def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Place
     if end > 2**31 - 1:
         raise ValueError(f"{end:,} weights are more than a packed model can index (2^31)")
     return Places(starts["s"], starts["r"], starts["d"], entries, end)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the flat variables hold, as kernels.
+
+    Attributes:
+      layout, places: how.
+      numbers, indices: the variables' values; None where there is nothing of the kind.
+    """
+
+    layout: Layout
+    places: Places
+    numbers: tf.Tensor | None
+    indices: tf.Tensor | None
+
+    def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
+        """A layer's masked kernel [inputs, outputs], or a piece of it."""
+        numbers = self.layout.uses[task][layer]
+        numbers = numbers if piece is None else numbers[piece : piece + 1]
+        pieces = [self.layout.pieces[p] for p in numbers]
+        inputs, outputs = sum(p.inputs for p in pieces), pieces[0].outputs
+        start = self.places.dense[task * len(self.layout.pieces) + numbers[0]]
+        flat = tf.slice(self.numbers, [start], [inputs * outputs])
+        return tf.reshape(flat, [inputs, outputs])
+
+    def sparse_product(self, task: int, layer: int, piece: int, x: tf.Tensor) -> tf.Tensor:
+        """W' x, W the piece's masked kernel: x [inputs, batch] -> [outputs, batch]."""
+        number = self.layout.uses[task][layer][piece]
+        shape = self.layout.pieces[number]
+        count = shape.counts[task]
+        if not count:  # an empty segment has no place
+            return tf.zeros([shape.outputs, tf.shape(x)[1]])
+        start = self.places.sparse[task * len(self.layout.pieces) + number]
+        indices = tf.slice(self.indices, [2 * start], [2 * count])
+        return tf.raw_ops.SparseTensorDenseMatMul(
+            a_indices=tf.reshape(indices, [count, 2]),
+            a_values=tf.slice(self.numbers, [start], [count]),
+            a_shape=tf.constant([shape.outputs, shape.inputs], tf.int64),
+            b=x,
+        )
 
 
 class Weights(tf.Module):
@@ -167,31 +207,11 @@ class Weights(tf.Module):
             found *= tf.gather(self.scales[table].read(), ids)[..., None]
         return found
 
-    def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
-        """A layer's masked kernel [inputs, outputs], or a piece of it."""
-        numbers = self._layout.uses[task][layer]
-        numbers = numbers if piece is None else numbers[piece : piece + 1]
-        pieces = [self._layout.pieces[p] for p in numbers]
-        inputs, outputs = sum(p.inputs for p in pieces), pieces[0].outputs
-        start = self._places.dense[task * len(self._layout.pieces) + numbers[0]]
-        flat = tf.slice(self.numbers.read(), [start], [inputs * outputs])
-        return tf.reshape(flat, [inputs, outputs])
-
-    def sparse_product(self, task: int, layer: int, piece: int, x: tf.Tensor) -> tf.Tensor:
-        """W' x, W the piece's masked kernel: x [inputs, batch] -> [outputs, batch]."""
-        number = self._layout.uses[task][layer][piece]
-        shape = self._layout.pieces[number]
-        start = self._places.sparse[task * len(self._layout.pieces) + number]
-        count = shape.counts[task]
-        if not count:  # an empty segment has no place
-            return tf.zeros([shape.outputs, tf.shape(x)[1]])
-        indices = tf.slice(self.indices.read(), [2 * start], [2 * count])
-        return tf.raw_ops.SparseTensorDenseMatMul(
-            a_indices=tf.reshape(indices, [count, 2]),
-            a_values=tf.slice(self.numbers.read(), [start], [count]),
-            a_shape=tf.constant([shape.outputs, shape.inputs], tf.int64),
-            b=x,
-        )
+    def opened(self) -> View:
+        """The towers' kernels, read now: once a request, whichever way they are computed."""
+        indices = self.indices.read() if self._places.entries else None
+        numbers = self.numbers.read() if self._places.numbers else None
+        return View(self._layout, self._places, numbers, indices)
 
     # -- decoding --------------------------------------------------------------------------
 

@@ -48,6 +48,10 @@ class PlainWeights(tf.Module):
         """Embedding rows of ids: [..., d]."""
         return tf.gather(self.tables[table], ids)
 
+    def opened(self) -> PlainWeights:
+        """Itself: variables are read where they are used."""
+        return self
+
     def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
         """A layer's masked kernel [inputs, outputs], or a piece of it."""
         kernel, split = self.kernels[task][layer], self._splits[task][layer]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from ncs4cvr.models.packed.resources import Weights
+from ncs4cvr.models.packed.resources import View, Weights
+
+if TYPE_CHECKING:
+    from ncs4cvr.models.packed.store import PlainWeights
 
 #: Inputs of a task's first layer: [what does not change within a request,] what does.
 Parts = Sequence[tf.Tensor]
@@ -25,7 +30,7 @@ class Towers(tf.Module):
 
     def __init__(
         self,
-        weights: Weights,
+        weights: Weights | PlainWeights,
         biases: Sequence[Sequence[tf.Variable]],
         choice: Mapping[int, int],
     ):
@@ -40,40 +45,62 @@ class Towers(tf.Module):
           inputs: for every task, [batch, inputs] or two parts of them; the first of two may have
             one row, which then stands for all.
         """
-        if len(self._choice) == 1:
-            return self.computed(self._choice[0][1], inputs)
+        ways = [self.way(sparse_layers) for _, sparse_layers in self._choice]
+        if len(ways) == 1:
+            return ways[0](inputs)
         bounds = tf.constant([batch for batch, _ in self._choice[1:]])
         branch = tf.reduce_sum(tf.cast(tf.shape(inputs[0][-1])[0] >= bounds, tf.int32))
-        ways = [functools.partial(self.computed, k, inputs) for _, k in self._choice]
-        return tf.switch_case(branch, ways)
+        return tf.switch_case(branch, [functools.partial(way, inputs) for way in ways])
 
-    def computed(self, sparse_layers: int, inputs: Sequence[Parts]) -> list[tf.Tensor]:
-        """The same, the first `sparse_layers` layers as sparse products."""
+    def way(self, sparse_layers: int) -> Callable[[Sequence[Parts]], list[tf.Tensor]]:
+        """One way to compute: the first `sparse_layers` layers as sparse products."""
+        # Read out here: inside the branches every use of a variable would cost nodes of the graph.
+        read = {id(b): tf.convert_to_tensor(b) for tower in self.biases for b in tower}
+        biases = [[read[id(b)] for b in tower] for tower in self.biases]
+        return _Way(self.weights.opened(), biases, sparse_layers)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Computes the towers with a given number of sparse layers."""
+
+    kernels: View | PlainWeights
+    biases: Sequence[Sequence[tf.Tensor]]
+    sparse_layers: int
+
+    def __call__(self, inputs: Sequence[Parts]) -> list[tf.Tensor]:
         turned: dict[int, tf.Tensor] = {}  # tasks may have the same inputs: turned once
-        if sparse_layers:
+        if self.sparse_layers:
             for x in {id(x): x for parts in inputs for x in parts}.values():
                 turned[id(x)] = tf.transpose(x)
         hidden = []
         for task, parts in enumerate(inputs):
-            # Sparse products want a column an example: its values for one connection side by side.
-            columns = [turned[id(x)] for x in parts] if sparse_layers else []
-            for layer in range(sparse_layers):
-                products = [
-                    self.weights.sparse_product(task, layer, p, x) for p, x in enumerate(columns)
-                ]
-                bias = self.biases[task][layer][:, None]
-                columns = [tf.nn.relu(functools.reduce(tf.add, products) + bias)]
-            rows = [tf.transpose(columns[0])] if sparse_layers else list(parts)
-            for layer in range(sparse_layers, len(self.biases[task])):
+            rows = parts
+            if self.sparse_layers:
+                rows = [self._sparse(task, [turned[id(x)] for x in parts])]
+            for layer in range(self.sparse_layers, len(self.biases[task])):
                 rows = [tf.nn.relu(self._dense(task, layer, rows) + self.biases[task][layer])]
             hidden.append(rows[0])
         return hidden
 
+    def _sparse(self, task: int, columns: Parts) -> tf.Tensor:
+        """Through the sparse layers, a column an example: its values for a connection side by side.
+
+        Returns [batch, outputs].
+        """
+        for layer in range(self.sparse_layers):
+            products = [
+                self.kernels.sparse_product(task, layer, piece, x)
+                for piece, x in enumerate(columns)
+            ]
+            bias = tf.reshape(self.biases[task][layer], [-1, 1])
+            columns = [tf.nn.relu(functools.reduce(tf.add, products) + bias)]
+        return tf.transpose(columns[0])
+
     def _dense(self, task: int, layer: int, rows: Parts) -> tf.Tensor:
         if len(rows) == 2 and rows[0].shape[0] == 1:
-            products = [
-                tf.matmul(x, self.weights.dense(task, layer, p)) for p, x in enumerate(rows)
-            ]
-            return tf.add(*products)
+            return tf.add(
+                *(tf.matmul(x, self.kernels.dense(task, layer, p)) for p, x in enumerate(rows))
+            )
         x = rows[0] if len(rows) == 1 else tf.concat(rows, axis=1)
-        return tf.matmul(x, self.weights.dense(task, layer))
+        return tf.matmul(x, self.kernels.dense(task, layer))

@@ -50,7 +50,7 @@ def test_any_number_of_sparse_layers_gives_the_same(towers, x, tmp_path, forward
     computed = store.Towers(both, store._biases(made), {0: 0})
     for sparse_layers in range(3):
         for tower, got in zip(
-            made, computed.computed(sparse_layers, [[tf.constant(x)]] * 2), strict=True
+            made, computed.way(sparse_layers)([[tf.constant(x)]] * 2), strict=True
         ):
             np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
 
@@ -67,13 +67,14 @@ def test_one_row_of_a_request_stands_for_all(towers, x, tmp_path, compute, forwa
         np.testing.assert_allclose(all_, forward(tower, x), rtol=1e-4, atol=1e-5)
 
 
-def test_the_choice_follows_the_batch():
-    measured = {"batches": [1, 16, 64], "ms": [[1, 1, 1], [2, 1.9, 1], [4, 1, 2]]}
-    assert plans.chosen(measured) == {0: 0, 4: 2, 32: 1}
+def test_the_way_follows_the_batch():
+    measured = {"batches": [1, 16, 64], "ms": [[1, 2, 2], [2, 1.9, 1], [4, 1.1, 1]]}
+    assert plans.chosen(measured) == {0: 0, 4: 2}
 
 
-def test_a_layer_that_is_hardly_faster_stays_dense():
-    assert plans.chosen({"batches": [1], "ms": [[1.0, 0.99, 0.98]]}) == {0: 0}
+def test_one_way_is_taken_where_it_is_hardly_slower_than_the_best():
+    measured = {"batches": [1, 16], "ms": [[1.0, 1.02, 2.0], [1.5, 1.0, 0.99]]}
+    assert plans.chosen(measured) == {0: 1}
 
 
 # -- as a SavedModel -----------------------------------------------------------------------

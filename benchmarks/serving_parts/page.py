@@ -1,0 +1,233 @@
+"""docs/benchmarks/serving.md, .json and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from serving_parts import pictures
+from serving_parts.variants import DENSE, VARIANTS
+from training_parts.page import _cpu_name
+
+TARGETS = {  # removed -> at least so many times smaller: f32, bf16
+    0.8: (7, 12),
+    0.9: (11, 17),
+    0.95: (16, 22),
+    0.98: (23, 27),
+}
+FASTER = {  # (removed, batch) -> at least so many times faster, one thread
+    (0.9, 256): 1.8,
+    (0.95, 256): 3.0,
+    (0.98, 256): 4.3,
+    (0.9, 1024): 2.0,
+    (0.95, 1024): 3.4,
+    (0.98, 1024): 4.7,
+}
+Rows = list[dict]
+
+
+def write_json(folder: Path, options: argparse.Namespace, rows: Rows) -> None:
+    """Keeps what was measured, and on what."""
+    import tensorflow as tf
+
+    about = {
+        "date": dt.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} x {_cpu_name()}",
+        "tensorflow": tf.__version__,
+        "recipe": options.recipe,
+        "rounds": options.rounds,
+        "load_average": round(os.getloadavg()[2], 1),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"about": about, "rows": rows}, indent=1)
+    (folder / "serving.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write(folder: Path) -> None:
+    """The page and its pictures, from the .json alone; the prose file says what it means."""
+    made = json.loads((folder / "serving.json").read_text(encoding="utf-8"))
+    about, rows = made["about"], made["rows"]
+    networks = list(dict.fromkeys(r["network"] for r in rows if r["kind"] == "bytes"))
+    parts = [_head(about), (Path(__file__).parent / "found.md").read_text(encoding="utf-8")]
+    parts += [_targets(rows, networks[0]), _whole(rows)]
+    for network in networks:
+        parts += [f"## {network}\n", _sizes(rows, network), _loads(rows, network)]
+        for threads in sorted({r["threads"] for r in _of(rows, "speed")}):
+            parts.append(_speeds(rows, network, threads))
+    parts += [f"![{what}]({name})\n" for name, what in pictures.draw(rows, networks, folder)]
+    (folder / "serving.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _of(rows: Rows, kind: str, **wanted) -> Rows:
+    return [r for r in rows if r["kind"] == kind and all(r.get(k) == v for k, v in wanted.items())]
+
+
+def _head(about: dict) -> str:
+    return f"""# Serving: packed exports against dense ones
+
+`python benchmarks/serving.py --rounds {about["rounds"]}` on the examples of
+`ncs4cvr run {about["recipe"]}`, {about["date"]}, {about["machine"]}, TensorFlow
+{about["tensorflow"]}, seed 1, load average {about["load_average"]}. Every row is in
+[serving.json](serving.json).
+
+- **What is measured.** Dense parts alone, without embeddings: two tasks' masked layers. Tickets
+  come from one search by magnitude with rewinding on the run's examples, an epoch a round; under
+  the tickets of each sparsity a joint model was trained for an epoch.
+- **How.** A C++ program without Python loads the SavedModels as TF Serving does and makes requests
+  in turns, in an order drawn anew every round; ratios are taken round by round, their median is
+  shown. One thread within and between operations unless it says two. Share of peak is against a
+  chain of {1024} x {1024} products in the same turns; a sparse product is credited with the
+  operations of the dense one.
+- **Variants.** *dense two-pass*: each task's mask folded into a kernel of its own. *dense
+  shared-bottom*: one pass for both tasks, half the operations, another model. *packed*: tickets
+  over one value table, decoded at load; *auto* lets the exporting machine choose sparse or dense
+  products by batch size.
+"""
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def _targets(rows: Rows, network: str) -> str:
+    lines = []
+    for removed, (f32, bf16) in TARGETS.items():
+        for variant, least in (("packed sparse", f32), ("packed auto", f32), ("packed bf16", bf16)):
+            for r in _of(rows, "bytes", network=network, removed=removed, variant=variant):
+                met = "met" if r["smaller"] >= least else "**missed**"
+                lines.append(
+                    [
+                        f"{variant}, {removed:.0%} removed, bytes",
+                        f"{least}x smaller",
+                        f"{r['smaller']:.1f}x, payload {r['of_limit']:.3f} of its limit",
+                        met,
+                    ]
+                )
+    for (removed, batch), least in FASTER.items():
+        wanted = {"network": network, "removed": removed, "batch": batch, "threads": 1}
+        for r in _of(rows, "speed", variant="packed auto", **wanted):
+            met = "met" if r["faster"] >= least else "**missed**"
+            lines.append(
+                [
+                    f"packed auto, {removed:.0%} removed, batch {batch}",
+                    f"{least}x faster",
+                    f"{r['faster']:.2f}x",
+                    met,
+                ]
+            )
+    auto = _of(rows, "speed", variant="packed auto")
+    worst = max(auto, key=lambda r: r["to_best"])
+    within = sum(r["to_best"] <= 1.03 for r in auto)
+    lines.append(
+        [
+            "packed auto against the better of sparse and dense, all points",
+            "at most 1.03",
+            f"{within} of {len(auto)} points; worst {worst['to_best']:.2f} ({worst['network']}, "
+            f"{worst['removed']:.0%}, batch {worst['batch']}, {worst['threads']} threads)",
+            "met" if within == len(auto) else "**missed**",
+        ]
+    )
+    return f"## Targets\n\n{network}, against dense two-pass.\n\n" + _table(
+        ["what", "target", "measured", ""], lines
+    )
+
+
+def _whole(rows: Rows) -> str:
+    found, requests = _of(rows, "whole"), _of(rows, "request")
+    if not found:
+        return ""
+    aucs = [k for k in found[0] if k.endswith("_auc")]
+    head = ["export", "bytes", "smaller", "graph", "load, s", "held, MB", *aucs]
+    lines = [
+        [
+            r["variant"],
+            f"{r['bytes']:,}",
+            f"{r['smaller']:.2f}x",
+            f"{r['graph']:,}",
+            f"{r['load_s']:.2f}",
+            f"{r['held_mb']:.0f}",
+            *(f"{r[a]:.5f}" for a in aucs),
+        ]
+        for r in found
+    ]
+    head2 = ["export", "signature", "threads", "p50, ms", "p99, ms", "faster"]
+    lines2 = [
+        [
+            r["variant"],
+            r["signature"],
+            str(r["threads"]),
+            f"{r['p50_ms']:.2f}",
+            f"{r['p99_ms']:.2f}",
+            f"{r['faster']:.2f}x",
+        ]
+        for r in requests
+    ]
+    return (
+        f"## The whole model of `{found[0]['recipe']}`\n\nEmbeddings and vocabularies included; "
+        "AUC on the test split.\n\n"
+        + _table(head, lines)
+        + f"\nOne request of 1 user and {requests[0]['candidates']} candidates, against "
+        f"`predict` of as many rows by the dense export:\n\n" + _table(head2, lines2)
+    )
+
+
+def _sizes(rows: Rows, network: str) -> str:
+    head = ["removed", *VARIANTS, "payload / limit", "graph, bytes"]
+    lines = []
+    for removed in _shares(rows, network):
+        mine = {r["variant"]: r for r in _of(rows, "bytes", network=network, removed=removed)}
+        cells = [f"{mine[v]['bytes']:,} ({mine[v]['smaller']:.1f}x)" for v in VARIANTS]
+        packed = mine["packed auto"]
+        lines.append(
+            [f"{removed:.0%}", *cells, f"{packed['of_limit']:.3f}", f"{packed['graph']:,}"]
+        )
+    return "Bytes of the SavedModel, and how many times smaller than dense two-pass:\n\n" + _table(
+        head, lines
+    )
+
+
+def _loads(rows: Rows, network: str) -> str:
+    lines = []
+    for removed in _shares(rows, network):
+        mine = {r["variant"]: r for r in _of(rows, "load", network=network, removed=removed)}
+        lines.append(
+            [f"{removed:.0%}"]
+            + [f"{mine[v]['load_s']:.2f} s, {mine[v]['held_mb']:.0f} MB" for v in VARIANTS]
+        )
+    return "Seconds to load, and memory held after one request:\n\n" + _table(
+        ["removed", *VARIANTS], lines
+    )
+
+
+def _speeds(rows: Rows, network: str, threads: int) -> str:
+    mine = _of(rows, "speed", network=network, threads=threads)
+    by = {(r["removed"], r["batch"], r["variant"]): r for r in mine}
+    lines = []
+    for removed, batch in dict.fromkeys((r["removed"], r["batch"]) for r in mine):
+        dense = by[removed, batch, DENSE]
+        cells = [f"{by[removed, batch, v]['faster']:.2f}x" for v in VARIANTS[1:]]
+        auto = by[removed, batch, "packed auto"]
+        lines.append(
+            [
+                f"{removed:.0%}",
+                str(batch),
+                f"{dense['p50_ms']:.3f} ({dense['p99_ms']:.3f})",
+                f"{dense['of_peak']:.0%}",
+                *cells,
+                f"{auto['to_best']:.2f}",
+            ]
+        )
+    return (
+        f"Speed with {threads} thread{'s' if threads > 1 else ''}: median ms of dense "
+        "two-pass (p99), its share of the machine's peak, and how many times faster the others are:\n\n"
+        + _table(["removed", "batch", "dense, ms", "of peak", *VARIANTS[1:], "auto / best"], lines)
+    )
+
+
+def _shares(rows: Rows, network: str) -> list[float]:
+    return sorted({r["removed"] for r in _of(rows, "bytes", network=network)})
