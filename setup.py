@@ -13,6 +13,7 @@ PACKAGE_DIR = {
     "ncs4cvr.components": "components",
     "ncs4cvr.pipeline": "pipeline",
     "ncs4cvr.pipeline.commands": "pipeline/commands",
+    "ncs4cvr.pipeline.kit": "pipeline/kit",
     "ncs4cvr.pipeline.recipes": "pipeline/recipes",
 }
 
@@ -31,6 +32,7 @@ setup(
     package_dir=PACKAGE_DIR,
     package_data={
         **{package: ["py.typed"] for package in PACKAGE_DIR},
+        "ncs4cvr.pipeline.kit": ["py.typed", "*.md", "*.sh", "*.yaml"],
         "ncs4cvr.schemas": ["py.typed", "*.pbtxt"],
     },
     zip_safe=False,
@@ -38,6 +40,7 @@ setup(
     install_requires=[
         "apache-beam>=2.47",
         "dill",  # tfx-bsl imports it without naming it, and newer Beam no longer brings it
+        "grpcio>=1.60",
         "matplotlib>=3.7",
         "ml-dtypes>=0.3",
         "numpy>=1.22",
@@ -46,13 +49,14 @@ setup(
         "tensorflow>=2.16,<2.22",
         "tensorflow-model-optimization>=0.8",
         "tensorflow-recommenders>=0.7.3",
+        "tensorflow-serving-api>=2.16,<2.22",
         "tf-keras>=2.16,<2.22",
         "tfx>=1.16,<1.22",
         "tqdm>=4.60",
     ],
     extras_require={
         "bench": ["lightgbm>=4"],
-        "test": ["hypothesis>=6.100", "pytest>=8"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "pyyaml>=6"],
         "dev": ["mypy>=1.10", "ruff>=0.9"],
     },
     entry_points={"console_scripts": ["ncs4cvr = ncs4cvr.pipeline.cli:main"]},

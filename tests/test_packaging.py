@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "models", "components", "pipeline")
-PACKAGES = (*FOLDERS, "models/packed", "pipeline/commands", "pipeline/recipes")
+PACKAGES = (*FOLDERS, "models/packed", "pipeline/commands", "pipeline/kit", "pipeline/recipes")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,11 @@ def test_every_folder_with_code_is_packaged():
 def test_schemas_travel_with_the_code(names):
     here = {f"ncs4cvr/schemas/{path.name}" for path in (ROOT / "schemas").glob("*.pbtxt")}
     assert here <= names
+
+
+def test_the_serving_kit_s_templates_travel_with_the_code(names):
+    here = {f"ncs4cvr/pipeline/kit/{p.name}" for p in (ROOT / "pipeline/kit").iterdir() if p.suffix}
+    assert {name for name in here if not name.endswith(".pyc")} <= names
 
 
 def test_the_console_command_is_declared(wheel):

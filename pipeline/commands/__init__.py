@@ -5,4 +5,14 @@ returns the exit status. What a command needs is imported when it runs: `--help`
 """
 
 #: In the order of `ncs4cvr --help`.
-NAMES = ("run", "predict", "tickets", "inspect", "export", "init", "bench")
+NAMES = (
+    "run",
+    "predict",
+    "tickets",
+    "inspect",
+    "export",
+    "kit",
+    "loadtest",
+    "init",
+    "bench",
+)

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Asks a model in TF Serving for scores, over gRPC or REST. An example to copy from.
+
+  pip install tensorflow-serving-api
+  python client.py --host localhost --input rows.jsonl
+  python client.py --host localhost --input rows.jsonl --rest
+  python client.py --host localhost --input candidates.jsonl --rank
+
+The input holds one JSON object a row, with the columns that the model asks for; null and absent
+mean missing. One JSON object a row comes out. With --rank the rows are the candidates of one
+request: what belongs to the user and the context is taken from the first row, and the candidates
+come out best first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+# How the model wants a missing value in a dense tensor.
+MISSING = {tf.int64: -(2**63), tf.float32: float("nan"), tf.string: ""}
+Inputs = Mapping[str, tf.TensorSpec]
+Columns = Mapping[str, list]
+
+
+class Grpc:
+    """TF Serving's gRPC API. Several servers behind one name are asked in turn."""
+
+    def __init__(self, host: str, port: int, model: str, label: str, timeout_s: float):
+        channel = grpc.insecure_channel(
+            f"dns:///{host}:{port}", [("grpc.lb_policy_name", "round_robin")]
+        )
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        self._model, self._label, self._timeout_s = model, label, timeout_s
+
+    def signatures(self) -> dict[str, Inputs]:
+        """The inputs of every signature."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=self._spec(), metadata_field=["signature_def"]
+        )
+        answer = self._stub.GetModelMetadata(request, timeout=self._timeout_s)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(found)
+        return _inputs(found)
+
+    def predict(self, signature: str, columns: Columns, inputs: Inputs) -> dict[str, np.ndarray]:
+        """The outputs of one request."""
+        request = predict_pb2.PredictRequest(model_spec=self._spec(signature))
+        for name, values in columns.items():
+            tensor = tf.make_tensor_proto(values, inputs[name].dtype, np.shape(values))
+            request.inputs[name].CopyFrom(tensor)
+        answer = self._stub.Predict(request, timeout=self._timeout_s)
+        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+
+    def _spec(self, signature: str = "") -> model_pb2.ModelSpec:
+        spec = model_pb2.ModelSpec(name=self._model, signature_name=signature)
+        if self._label:
+            spec.version_label = self._label
+        return spec
+
+
+class Rest:
+    """TF Serving's REST API."""
+
+    def __init__(self, host: str, port: int, model: str, label: str, timeout_s: float):
+        self._url = f"http://{host}:{port}/v1/models/{model}"
+        if label:
+            self._url += f"/labels/{label}"
+        self._timeout_s = timeout_s
+
+    def signatures(self) -> dict[str, Inputs]:
+        """The inputs of every signature."""
+        answer = self._ask(f"{self._url}/metadata")["metadata"]["signature_def"]
+        return _inputs(json_format.ParseDict(answer, get_model_metadata_pb2.SignatureDefMap()))
+
+    def predict(self, signature: str, columns: Columns, inputs: Inputs) -> dict[str, np.ndarray]:
+        """The outputs of one request."""
+        body = {"signature_name": signature, "inputs": columns}
+        outputs = self._ask(f"{self._url}:predict", json.dumps(body).encode())["outputs"]
+        if not isinstance(outputs, dict):  # REST leaves out the name of a lone output
+            outputs = {"score": outputs}
+        return {name: np.asarray(values) for name, values in outputs.items()}
+
+    def _ask(self, url: str, body: bytes | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
+            return json.load(answer)
+
+
+def _inputs(signatures: get_model_metadata_pb2.SignatureDefMap) -> dict[str, Inputs]:
+    return {
+        name: {
+            column: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype))
+            for column, info in signature.inputs.items()
+        }
+        for name, signature in signatures.signature_def.items()
+    }
+
+
+def to_column(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec) -> list:
+    """A column of all rows, gaps filled; lists are padded on the right to the longest."""
+    gap, cells = MISSING[spec.dtype], [row.get(name) for row in rows]
+    if spec.shape.rank == 1:
+        return [gap if cell is None else cell for cell in cells]
+    cells = [[gap if item is None else item for item in cell or []] for cell in cells]
+    width = max(1, *map(len, cells))
+    return [[*cell, *[gap] * (width - len(cell))] for cell in cells]
+
+
+def score(server: Grpc | Rest, rows: Sequence[dict], batch: int) -> Iterator[dict]:
+    """Every row with its scores, `batch` rows a request."""
+    inputs = _of(server.signatures(), "predict")
+    for first in range(0, len(rows), batch):
+        part = rows[first : first + batch]
+        columns = {name: to_column(part, name, spec) for name, spec in inputs.items()}
+        scores = server.predict("predict", columns, inputs)
+        for i, row in enumerate(part):
+            yield row | {name: float(values[i]) for name, values in scores.items()}
+
+
+def rank(server: Grpc | Rest, candidates: Sequence[dict], by: str) -> Iterator[dict]:
+    """All rows in one request, best first.
+
+    What `rank` wants once, of the user or the context, has a first axis of 1 or an axis less than
+    in `predict`; it is taken from the first row.
+    """
+    signatures = server.signatures()
+    inputs, of_rows = _of(signatures, "rank"), _of(signatures, "predict")
+    columns = {}
+    for name, spec in inputs.items():
+        once = spec.shape[:1] == [1] or spec.shape.rank < of_rows[name].shape.rank
+        column = to_column(candidates[:1] if once else candidates, name, of_rows[name])
+        columns[name] = column[0] if spec.shape.rank < of_rows[name].shape.rank else column
+    scores = server.predict("rank", columns, inputs)
+    if by not in scores:
+        raise SystemExit(f"no output {by!r} to rank by; there are: {', '.join(sorted(scores))}")
+    for i in np.argsort(-scores[by], kind="stable"):
+        yield candidates[i] | {name: float(values[i]) for name, values in scores.items()}
+
+
+def _of(signatures: Mapping[str, Inputs], name: str) -> Inputs:
+    if name not in signatures:
+        known = ", ".join(sorted(signatures))
+        raise SystemExit(f"the model has no signature {name!r}; it has: {known}")
+    return signatures[name]
+
+
+def main() -> None:
+    """Reads the rows, asks, prints."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--host", default="localhost")
+    options.add_argument("--port", type=int, help="default: 8500, with --rest 8501")
+    options.add_argument("--model", default="ncs4cvr")
+    options.add_argument("--label", default="stable", help="'' asks for the newest version")
+    options.add_argument("--rest", action="store_true", help="REST instead of gRPC")
+    options.add_argument("--input", type=Path, required=True, help="JSON lines")
+    options.add_argument("--batch", type=int, default=256, help="rows a request")
+    options.add_argument("--rank", action="store_true", help="the rows are one user's candidates")
+    options.add_argument("--by", default="ctcvr", help="the output to rank by")
+    options.add_argument("--timeout", type=float, default=10, help="seconds a request")
+    given = options.parse_args()
+    rows = [json.loads(line) for line in given.input.read_text().splitlines() if line.strip()]
+    if not rows:
+        raise SystemExit(f"{given.input} holds no row")
+    api, port = (Rest, 8501) if given.rest else (Grpc, 8500)
+    server = api(given.host, given.port or port, given.model, given.label, given.timeout)
+    try:
+        answers = rank(server, rows, given.by) if given.rank else score(server, rows, given.batch)
+        for answer in answers:
+            print(json.dumps(answer))
+    except grpc.RpcError as error:
+        raise SystemExit(f"{given.host}: {error.code().name}: {error.details()}") from error
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"{given.host}: HTTP {error.code}: {error.read().decode()}") from error
+    except urllib.error.URLError as error:
+        raise SystemExit(f"{given.host}: {error.reason}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

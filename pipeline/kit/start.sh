@@ -1,0 +1,15 @@
+#!/bin/sh
+# Starts TF Serving on this machine: gRPC on port 8500, REST on port 8501.
+#   ./start.sh [SERVING_DIR]     the folder with the numbered versions
+# models.config is read again every minute: to promote a version, write the kit anew.
+set -eu
+kit=$$(cd "$$(dirname "$$0")" && pwd)
+serving=$$(cd "$${1:-${serving}}" && pwd)
+exec docker run --rm --name ${name}-serving \
+  --cpus ${cpus} --memory ${memory_mib}m \
+  -p 8500:8500 -p 8501:8501 \
+  -v "$$serving:${base_path}:ro" \
+  -v "$$kit/config:/config:ro" \
+  ${image} \
+  --model_config_file_poll_wait_seconds=60 \
+  ${flags_sh}

@@ -1,0 +1,314 @@
+"""Writes what TF Serving is started with for a run's serving folder: configs, scripts, manifests."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import string
+import textwrap
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from google.protobuf import text_format
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+#: The server. It reads what TensorFlow 2.16 to 2.21 export; change it here alone.
+IMAGE = "tensorflow/serving:2.19.1"
+SIGNATURE = "serving_default"  # the one that batching is fitted to
+MODELS_MOUNT = "/models"
+# Where each file goes, by its name in the package ncs4cvr.pipeline.kit.
+FILES = {
+    "README.md": "README.md",
+    "client.py": "client.py",
+    "start.sh": "start.sh",
+    "kustomization.yaml": "kustomization.yaml",
+    "deployment.yaml": "kubernetes/deployment.yaml",
+    "service.yaml": "kubernetes/service.yaml",
+    "autoscaler.yaml": "kubernetes/autoscaler.yaml",
+}
+
+
+class KitError(ValueError):
+    """No kit can be written for this folder with these settings; says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a user may choose.
+
+    Args:
+      name: the model's name in the server; Kubernetes objects are called so, too.
+      stable: the version behind the label `stable`; the newest if None.
+      canary: the version behind the label `canary`; the stable one if None.
+      budget_ms: how long one batch may take at p99, milliseconds.
+      cpus: cores of one server.
+      batching: whether the start commands turn batching on.
+
+    Raises:
+      KitError: a name that Kubernetes refuses, or a number that is not positive.
+    """
+
+    name: str = "ncs4cvr"
+    stable: int | None = None
+    canary: int | None = None
+    budget_ms: float = 20.0
+    cpus: int = 4
+    batching: bool = False
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?", self.name):
+            raise KitError(
+                f"the name {self.name!r} cannot be a Kubernetes object's: give up to 52 lower-case "
+                "letters, digits and '-', a letter first"
+            )
+        if self.cpus < 1 or not self.budget_ms > 0:
+            raise KitError(
+                f"CPUs and latency budget must be positive, not {self.cpus} and {self.budget_ms}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """What ServingCheck measured for one batch size, milliseconds a request."""
+
+    batch: int
+    p50_ms: float
+    p99_ms: float
+
+    def __post_init__(self):
+        if self.batch < 1 or not 0 < self.p50_ms <= self.p99_ms:
+            raise KitError(f"no latency of a batch: {self}; expected batch >= 1, 0 < p50 <= p99")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """TF Serving's batching parameters (its message BatchingParameters)."""
+
+    max_batch_size: int
+    batch_timeout_micros: int
+    num_batch_threads: int
+    allowed_batch_sizes: tuple[int, ...]
+
+    def text(self) -> str:
+        """As --batching_parameters_file wants it."""
+        values = dataclasses.asdict(self)
+        sizes = values.pop("allowed_batch_sizes")
+        lines = [f"{name} {{ value: {value} }}" for name, value in values.items()]
+        lines += [f"allowed_batch_sizes: {size}" for size in sizes]
+        return "\n".join(lines) + "\n"
+
+
+def fit_batching(measured: Sequence[Latency], budget_ms: float, threads: int) -> Batching:
+    """Batching parameters from measured latencies.
+
+    With B the largest measured batch such that it and every smaller one has p99 <= budget:
+    max_batch_size = B; allowed_batch_sizes = the measured sizes up to B, because a batch is padded
+    to the next allowed size and only for these the latency is known; batch_timeout_micros =
+    min(p50(B) / 4, budget - p99(B)): waiting costs a quarter of the work at most, and wait and work
+    together stay within the budget; num_batch_threads = the server's cores.
+
+    Raises:
+      KitError: nothing was measured, or even the smallest batch takes longer.
+    """
+    fitting: list[Latency] = []
+    for latency in sorted(measured, key=lambda each: each.batch):
+        if latency.p99_ms > budget_ms:
+            break
+        fitting.append(latency)
+    if not fitting:
+        least = min(measured, key=lambda each: each.batch, default=None)
+        told = f"{least.batch} rows take {least.p99_ms:g} ms at p99" if least else "none measured"
+        raise KitError(f"no batch stays within {budget_ms:g} ms: {told}; raise --latency-ms")
+    largest = fitting[-1]
+    wait_ms = min(largest.p50_ms / 4, budget_ms - largest.p99_ms)
+    sizes = tuple(each.batch for each in fitting)
+    return Batching(largest.batch, int(wait_ms * 1000), threads, sizes)
+
+
+def read_latencies(path: Path) -> list[Latency]:
+    """The latencies of `serving_default` from ServingCheck's serving_check.json.
+
+    Raises:
+      KitError: not such a file.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["signatures"][SIGNATURE]
+        return [Latency(int(e["batch"]), float(e["p50_ms"]), float(e["p99_ms"])) for e in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KitError(
+            f"{path} is no report of ServingCheck: expected "
+            f'{{"signatures": {{"{SIGNATURE}": [{{"batch", "p50_ms", "p99_ms"}}, ...]}}}}, '
+            f"got {type(error).__name__}: {error}"
+        ) from error
+
+
+def latest_check(run: Path) -> Path:
+    """The newest serving_check.json of a run.
+
+    Raises:
+      KitError: the run has none.
+    """
+    found = run.glob("artifacts/ServingCheck/*/*/serving_check.json")
+    latest = max(found, key=lambda path: int(path.parent.name), default=None)
+    if latest is None:
+        raise KitError(
+            f"{run} holds no latencies (artifacts/ServingCheck/.../serving_check.json): run "
+            "`ncs4cvr run` again, or give such a file with --measured"
+        )
+    return latest
+
+
+def versions_of(serving: Path) -> list[int]:
+    """The numbers of the versions in a serving folder, newest last.
+
+    Raises:
+      KitError: there is none.
+    """
+    found = [p.parent.name for p in serving.glob("*/saved_model.pb") if p.parent.name.isdigit()]
+    if not found:
+        raise KitError(
+            f"{serving} holds no numbered version of a model; give the folder of a run that pushed "
+            "one, such as runs/kuairand"
+        )
+    return sorted(map(int, found))
+
+
+def models_config(name: str, base_path: str, labels: Mapping[str, int]) -> str:
+    """The text of --model_config_file: one model, the labelled versions and no other.
+
+    A model's newest versions would be loaded by `latest`, but then a push moves what a label points
+    to out of the server; here what is served changes only with this file.
+    """
+    config = model_server_config_pb2.ModelServerConfig()
+    model = config.model_config_list.config.add(
+        name=name, base_path=base_path, model_platform="tensorflow"
+    )
+    model.model_version_policy.specific.versions.extend(sorted(set(labels.values())))
+    for label, version in labels.items():
+        model.version_labels[label] = version
+    return text_format.MessageToString(config)
+
+
+def unjoinable(version: Path) -> list[str]:
+    """The signatures whose requests TF Serving's batching cannot join, sorted.
+
+    It joins along the rows, which all inputs of a request must then have in the same number; it
+    refuses to join lists of different width, or pads them with their first value, which would be
+    read as part of the history. So: every input must have rows, [-1], and nothing else.
+    """
+    model = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    return sorted(
+        name
+        for name, signature in model.meta_graphs[0].signature_def.items()
+        if not name.startswith("__")
+        and any(_shape(info) != [-1] for info in signature.inputs.values())
+    )
+
+
+def memory_mib(folders: Sequence[Path]) -> int:
+    """What a server with these versions may take, MiB: 512 + 6 times the files, up to whole 256.
+
+    Six, because a packed model's weights are several times smaller on disk than in memory, and
+    requests need room.
+    """
+    size = sum(p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file())
+    return 256 * math.ceil((512 + 6 * size / 2**20) / 256)
+
+
+def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None = None) -> None:
+    """Writes the kit; files of an earlier one are replaced.
+
+    Args:
+      run: a run's folder, with serving/ in it.
+      folder: to write to.
+      settings: names, versions, budgets.
+      measured: a serving_check.json; the run's newest if None.
+
+    Raises:
+      KitError: no model, no latencies, or an unknown version.
+    """
+    serving = run / "serving"
+    versions = versions_of(serving)
+    stable = versions[-1] if settings.stable is None else settings.stable
+    canary = stable if settings.canary is None else settings.canary
+    for label, version in (("stable", stable), ("canary", canary)):
+        if version not in versions:
+            known = ", ".join(map(str, versions))
+            raise KitError(f"no version {version} to label {label} in {serving}; known: {known}")
+    measured = measured or latest_check(run)
+    batching = fit_batching(read_latencies(measured), settings.budget_ms, settings.cpus)
+    base_path = f"{MODELS_MOUNT}/{settings.name}"
+    labels = {"stable": stable, "canary": canary}
+    _put(folder / "config/models.config", models_config(settings.name, base_path, labels))
+    _put(folder / "config/batching.config", batching.text())
+    served = sorted({stable, canary})
+    values = {
+        "name": settings.name,
+        "image": IMAGE,
+        "stable": stable,
+        "canary": canary,
+        "cpus": settings.cpus,
+        "memory_mib": memory_mib([serving / str(version) for version in served]),
+        "serving": serving.resolve(),
+        "base_path": base_path,
+        "models_mount": MODELS_MOUNT,
+        "measured": measured.parent.name + "/" + measured.name,
+        "budget_ms": f"{settings.budget_ms:g}",
+        "max_batch": batching.max_batch_size,
+        "timeout_us": batching.batch_timeout_micros,
+        **_flags(settings),
+        **_told(settings, unjoinable(serving / str(stable))),
+    }
+    for name, goes_to in FILES.items():
+        text = resources.files("ncs4cvr.pipeline.kit").joinpath(name).read_text(encoding="utf-8")
+        if name != "client.py":
+            text = string.Template(text).substitute(values)
+        _put(folder / goes_to, text)
+    (folder / "start.sh").chmod(0o755)
+
+
+def _flags(settings: Settings) -> dict[str, str]:
+    """The server's options, for the shell and for YAML."""
+    flags = [
+        "--model_config_file=/config/models.config",
+        # The labels are in the file from the start, when no version is loaded yet.
+        "--allow_version_labels_for_unavailable_models=true",
+    ]
+    if settings.batching:
+        flags += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
+    listed = "\n".join(f"- {flag}" for flag in flags)
+    return {"flags_sh": " \\\n  ".join(flags), "flags_yaml": textwrap.indent(listed, " " * 12)}
+
+
+def _told(settings: Settings, unfit: Sequence[str]) -> dict[str, str]:
+    """What the README says of batching."""
+    if settings.batching:
+        state, says = "turned on", "The start commands turn it on (`--batching`)."
+    else:
+        state = "not used unless turned on"
+        says = (
+            "It is off: a ranking request brings its rows together. For many requests of few rows, "
+            "write the kit with `--batching`."
+        )
+    names = ", ".join(f"`{name}`" for name in unfit)
+    return {
+        "batching_state": state,
+        "batching_says": says,
+        "unfit_says": f"these signatures cannot be used: {names} (their inputs have lists, or "
+        "another number of rows each)."
+        if unfit
+        else "every signature can be used.",
+    }
+
+
+def _shape(info) -> list[int]:
+    return [dim.size for dim in info.tensor_shape.dim]
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
