@@ -1,4 +1,4 @@
-"""A TF Serving endpoint, asked over gRPC or REST with requests that are made once and sent often."""
+"""A TF Serving endpoint, asked over gRPC or REST with requests made once and sent often."""
 
 from __future__ import annotations
 

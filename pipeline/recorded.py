@@ -40,8 +40,8 @@ def from_warmup(path: Path, signature: str = "") -> list[predict_pb2.PredictRequ
         path = newest_version(path) / WARMUP
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file; give a serving folder, a file of TF Serving warm-up requests or "
-            f"rows that end in {', '.join(ENDINGS)}"
+            f"{path}: no such file; give a serving folder, a file of TF Serving warm-up requests "
+            f"or rows that end in {', '.join(ENDINGS)}"
         )
     try:
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())

@@ -1,9 +1,8 @@
-"""Writes what TF Serving is started with for a run's serving folder: configs, scripts, manifests."""
+"""What TF Serving is started with for a run's serving folder: configs, script, manifests."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import string
@@ -16,9 +15,10 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from ncs4cvr.pipeline.batching import KitError, fit_batching, latest_check, read_check
+
 #: The server. It reads what TensorFlow 2.16 to 2.21 export; change it here alone.
 IMAGE = "tensorflow/serving:2.19.1"
-SIGNATURE = "serving_default"  # the one that batching is fitted to
 MODELS_MOUNT = "/models"
 # Where each file goes, by its name in the package ncs4cvr.pipeline.kit.
 FILES = {
@@ -30,10 +30,6 @@ FILES = {
     "service.yaml": "kubernetes/service.yaml",
     "autoscaler.yaml": "kubernetes/autoscaler.yaml",
 }
-
-
-class KitError(ValueError):
-    """No kit can be written for this folder with these settings; says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,97 +65,6 @@ class Settings:
             raise KitError(
                 f"CPUs and latency budget must be positive, not {self.cpus} and {self.budget_ms}"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """What ServingCheck measured for one batch size, milliseconds a request."""
-
-    batch: int
-    p50_ms: float
-    p99_ms: float
-
-    def __post_init__(self):
-        if self.batch < 1 or not 0 < self.p50_ms <= self.p99_ms:
-            raise KitError(f"no latency of a batch: {self}; expected batch >= 1, 0 < p50 <= p99")
-
-
-@dataclasses.dataclass(frozen=True)
-class Batching:
-    """TF Serving's batching parameters (its message BatchingParameters)."""
-
-    max_batch_size: int
-    batch_timeout_micros: int
-    num_batch_threads: int
-    allowed_batch_sizes: tuple[int, ...]
-
-    def text(self) -> str:
-        """As --batching_parameters_file wants it."""
-        values = dataclasses.asdict(self)
-        sizes = values.pop("allowed_batch_sizes")
-        lines = [f"{name} {{ value: {value} }}" for name, value in values.items()]
-        lines += [f"allowed_batch_sizes: {size}" for size in sizes]
-        return "\n".join(lines) + "\n"
-
-
-def fit_batching(measured: Sequence[Latency], budget_ms: float, threads: int) -> Batching:
-    """Batching parameters from measured latencies.
-
-    With B the largest measured batch such that it and every smaller one has p99 <= budget:
-    max_batch_size = B; allowed_batch_sizes = the measured sizes up to B, because a batch is padded
-    to the next allowed size and only for these the latency is known; batch_timeout_micros =
-    min(p50(B) / 4, budget - p99(B)): waiting costs a quarter of the work at most, and wait and work
-    together stay within the budget; num_batch_threads = the server's cores.
-
-    Raises:
-      KitError: nothing was measured, or even the smallest batch takes longer.
-    """
-    fitting: list[Latency] = []
-    for latency in sorted(measured, key=lambda each: each.batch):
-        if latency.p99_ms > budget_ms:
-            break
-        fitting.append(latency)
-    if not fitting:
-        least = min(measured, key=lambda each: each.batch, default=None)
-        told = f"{least.batch} rows take {least.p99_ms:g} ms at p99" if least else "none measured"
-        raise KitError(f"no batch stays within {budget_ms:g} ms: {told}; raise --latency-ms")
-    largest = fitting[-1]
-    wait_ms = min(largest.p50_ms / 4, budget_ms - largest.p99_ms)
-    sizes = tuple(each.batch for each in fitting)
-    return Batching(largest.batch, int(wait_ms * 1000), threads, sizes)
-
-
-def read_latencies(path: Path) -> list[Latency]:
-    """The latencies of `serving_default` from ServingCheck's serving_check.json.
-
-    Raises:
-      KitError: not such a file.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["signatures"][SIGNATURE]
-        return [Latency(int(e["batch"]), float(e["p50_ms"]), float(e["p99_ms"])) for e in found]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KitError(
-            f"{path} is no report of ServingCheck: expected "
-            f'{{"signatures": {{"{SIGNATURE}": [{{"batch", "p50_ms", "p99_ms"}}, ...]}}}}, '
-            f"got {type(error).__name__}: {error}"
-        ) from error
-
-
-def latest_check(run: Path) -> Path:
-    """The newest serving_check.json of a run.
-
-    Raises:
-      KitError: the run has none.
-    """
-    found = run.glob("artifacts/ServingCheck/*/*/serving_check.json")
-    latest = max(found, key=lambda path: int(path.parent.name), default=None)
-    if latest is None:
-        raise KitError(
-            f"{run} holds no latencies (artifacts/ServingCheck/.../serving_check.json): run "
-            "`ncs4cvr run` again, or give such a file with --measured"
-        )
-    return latest
 
 
 def versions_of(serving: Path) -> list[int]:
@@ -209,14 +114,12 @@ def unjoinable(version: Path) -> list[str]:
     )
 
 
-def memory_mib(folders: Sequence[Path]) -> int:
-    """What a server with these versions may take, MiB: 512 + 6 times the files, up to whole 256.
+def memory_mib(model_mib: float, versions: int) -> int:
+    """What a server may take, MiB: 512 + 2 * versions * model, up to whole 256.
 
-    Six, because a packed model's weights are several times smaller on disk than in memory, and
-    requests need room.
+    Twice the model, because a request's tensors need room, too.
     """
-    size = sum(p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file())
-    return 256 * math.ceil((512 + 6 * size / 2**20) / 256)
+    return 256 * math.ceil((512 + 2 * versions * model_mib) / 256)
 
 
 def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None = None) -> None:
@@ -226,7 +129,7 @@ def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None
       run: a run's folder, with serving/ in it.
       folder: to write to.
       settings: names, versions, budgets.
-      measured: a serving_check.json; the run's newest if None.
+      measured: a report of ServingCheck; the run's newest that passed if None.
 
     Raises:
       KitError: no model, no latencies, or an unknown version.
@@ -240,23 +143,23 @@ def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None
             known = ", ".join(map(str, versions))
             raise KitError(f"no version {version} to label {label} in {serving}; known: {known}")
     measured = measured or latest_check(run)
-    batching = fit_batching(read_latencies(measured), settings.budget_ms, settings.cpus)
+    check = read_check(measured)
+    batching = fit_batching(check.latencies, settings.budget_ms, settings.cpus)
     base_path = f"{MODELS_MOUNT}/{settings.name}"
     labels = {"stable": stable, "canary": canary}
     _put(folder / "config/models.config", models_config(settings.name, base_path, labels))
     _put(folder / "config/batching.config", batching.text())
-    served = sorted({stable, canary})
     values = {
         "name": settings.name,
         "image": IMAGE,
         "stable": stable,
         "canary": canary,
         "cpus": settings.cpus,
-        "memory_mib": memory_mib([serving / str(version) for version in served]),
+        "memory_mib": memory_mib(check.model_mib, len(set(labels.values()))),
         "serving": serving.resolve(),
         "base_path": base_path,
         "models_mount": MODELS_MOUNT,
-        "measured": measured.parent.name + "/" + measured.name,
+        "measured": measured,
         "budget_ms": f"{settings.budget_ms:g}",
         "max_batch": batching.max_batch_size,
         "timeout_us": batching.batch_timeout_micros,
@@ -287,22 +190,21 @@ def _flags(settings: Settings) -> dict[str, str]:
 def _told(settings: Settings, unfit: Sequence[str]) -> dict[str, str]:
     """What the README says of batching."""
     if settings.batching:
-        state, says = "turned on", "The start commands turn it on (`--batching`)."
+        state, says = "used", "The start commands turn it on."
     else:
-        state = "not used unless turned on"
+        state = "not used, see below"
         says = (
-            "It is off: a ranking request brings its rows together. For many requests of few rows, "
-            "write the kit with `--batching`."
+            "It is off, because a ranking request brings many rows itself; where requests bring "
+            "few, write the kit with `--batching`."
         )
-    names = ", ".join(f"`{name}`" for name in unfit)
-    return {
-        "batching_state": state,
-        "batching_says": says,
-        "unfit_says": f"these signatures cannot be used: {names} (their inputs have lists, or "
-        "another number of rows each)."
-        if unfit
-        else "every signature can be used.",
-    }
+    fit = "Every signature can be used."
+    if unfit:
+        names = ", ".join(f"`{name}`" for name in unfit)
+        fit = (
+            f"Do not use {names} then: lists of different length, or inputs with different "
+            "numbers of rows, cannot be joined."
+        )
+    return {"batching_state": state, "batching_says": says, "unfit_says": fit}
 
 
 def _shape(info) -> list[int]:

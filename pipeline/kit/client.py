@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,9 +118,9 @@ def to_column(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec)
     gap, cells = MISSING[spec.dtype], [row.get(name) for row in rows]
     if spec.shape.rank == 1:
         return [gap if cell is None else cell for cell in cells]
-    cells = [[gap if item is None else item for item in cell or []] for cell in cells]
-    width = max(1, *map(len, cells))
-    return [[*cell, *[gap] * (width - len(cell))] for cell in cells]
+    lists = [[gap if item is None else item for item in cell or []] for cell in cells]
+    width = max(1, *map(len, lists))
+    return [[*items, *[gap] * (width - len(items))] for items in lists]
 
 
 def score(server: Grpc | Rest, rows: Sequence[dict], batch: int) -> Iterator[dict]:
@@ -196,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

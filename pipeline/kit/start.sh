@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts TF Serving on this machine: gRPC on port 8500, REST on port 8501.
 #   ./start.sh [SERVING_DIR]     the folder with the numbered versions
-# models.config is read again every minute: to promote a version, write the kit anew.
+# To serve another version: write the kit anew and start this again.
 set -eu
 kit=$$(cd "$$(dirname "$$0")" && pwd)
 serving=$$(cd "$${1:-${serving}}" && pwd)
@@ -11,5 +11,4 @@ exec docker run --rm --name ${name}-serving \
   -v "$$serving:${base_path}:ro" \
   -v "$$kit/config:/config:ro" \
   ${image} \
-  --model_config_file_poll_wait_seconds=60 \
   ${flags_sh}

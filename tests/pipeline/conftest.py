@@ -1,0 +1,284 @@
+"""A small SavedModel, and servers that answer with it over TF Serving's gRPC and REST APIs."""
+
+import base64
+import itertools
+import json
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_pb2,
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from ncs4cvr.schemas.log import MISSING
+
+VERSION = 7
+GAP = MISSING["int"]
+
+
+class Small(tf.Module):
+    """ctr = user / 100, cvr = price (0 if missing) + the history's length, ctcvr = their product.
+
+    An empty city takes .5 off the ctr.
+    """
+
+    @staticmethod
+    def score(user, city, price, history):
+        length = tf.reduce_sum(tf.cast(history != tf.constant(GAP, tf.int64), tf.float32), axis=1)
+        ctr = tf.cast(user, tf.float32) / 100 - tf.where(city == "", 0.5, 0.0)
+        cvr = tf.where(tf.math.is_nan(price), 0.0, price) + length
+        return {"ctr": ctr, "cvr": cvr, "ctcvr": ctr * cvr}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def serving_default(self, examples):
+        spec = {
+            "user": tf.io.FixedLenFeature([], tf.int64),
+            "price": tf.io.FixedLenFeature([], tf.float32),
+        }
+        row = tf.io.parse_example(examples, spec)
+        none = tf.fill([tf.shape(row["user"])[0], 1], tf.constant(GAP, tf.int64))
+        city = tf.fill(tf.shape(row["user"]), "Oslo")
+        return self.score(row["user"], city, row["price"], none)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int64, "user"),
+            tf.TensorSpec([None], tf.string, "city"),
+            tf.TensorSpec([None], tf.float32, "price"),
+            tf.TensorSpec([None, None], tf.int64, "history"),
+        ]
+    )
+    def predict(self, user, city, price, history):
+        return self.score(user, city, price, history)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1], tf.int64, "user"),
+            tf.TensorSpec([], tf.string, "city"),
+            tf.TensorSpec([None], tf.float32, "price"),
+            tf.TensorSpec([None], tf.int64, "history"),
+        ]
+    )
+    def rank(self, user, city, price, history):
+        rows = tf.shape(price)[0]
+        return self.score(
+            tf.repeat(user, rows),
+            tf.repeat(city[None], rows),
+            price,
+            tf.repeat(history[None], rows, axis=0),
+        )
+
+
+def example(user: int, price: float) -> bytes:
+    features = tf.train.Features(
+        feature={
+            "user": tf.train.Feature(int64_list=tf.train.Int64List(value=[user])),
+            "price": tf.train.Feature(float_list=tf.train.FloatList(value=[price])),
+        }
+    )
+    return tf.train.Example(features=features).SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory) -> Path:
+    """A serving folder with one version of the small model and its warm-up requests."""
+    folder = tmp_path_factory.mktemp("run") / "serving"
+    module, version = Small(), folder / str(VERSION)
+    signatures = {n: getattr(module, n) for n in ("serving_default", "predict", "rank")}
+    tf.saved_model.save(module, str(version), signatures=signatures)
+    (version / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(version / "assets.extra/tf_serving_warmup_requests")) as out:
+        for name, inputs in (
+            ("serving_default", {"examples": [example(10, 0.5), example(20, math.nan)]}),
+            (
+                "rank",
+                {
+                    "user": tf.constant([10], tf.int64),
+                    "city": "",
+                    "price": [0.5, 0.25, 1.0],
+                    "history": tf.constant([1, 2, GAP], tf.int64),
+                },
+            ),
+        ):
+            request = predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(name="recorded", signature_name=name)
+            )
+            for column, values in inputs.items():
+                request.inputs[column].CopyFrom(tf.make_tensor_proto(values))
+            log = prediction_log_pb2.PredictLog(request=request)
+            entry = prediction_log_pb2.PredictionLog(predict_log=log)
+            out.write(entry.SerializeToString())
+    return folder
+
+
+class Refused(Exception):
+    """What the servers answer instead of scores."""
+
+    def __init__(self, code: grpc.StatusCode, http: int, message: str):
+        super().__init__(message)
+        self.code, self.http = code, http
+
+
+class Served:
+    """The model behind both servers, with a delay and failures to order."""
+
+    def __init__(self, folder: Path):
+        self.loaded = tf.saved_model.load(str(folder))
+        model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        self.signatures = get_model_metadata_pb2.SignatureDefMap(
+            signature_def=model.meta_graphs[0].signature_def
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Answers at once, and every request; none was asked."""
+        self.delay_s = 0.0
+        self.fails = lambda number: False
+        self.asked: list[tuple[str, dict[str, np.ndarray]]] = []
+        self._numbers = itertools.count()
+
+    def check(self, name: str, label: str) -> None:
+        if name != "ncs4cvr" or label not in ("", "stable"):
+            message = f"Servable not found for request: {name} {label}"
+            raise Refused(grpc.StatusCode.NOT_FOUND, 404, message)
+
+    def predict(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
+        """Answers one request; `inputs` are arrays or lists."""
+        if self.fails(next(self._numbers)):
+            raise Refused(grpc.StatusCode.INTERNAL, 500, "the disk is on fire")
+        time.sleep(self.delay_s)
+        if signature not in self.loaded.signatures:
+            message = f'Serving signature name: "{signature}" not found in signature def'
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, 400, message)
+        call = self.loaded.signatures[signature]
+        wanted = call.structured_input_signature[1]
+        if set(wanted) != set(inputs):
+            message = f"expected the inputs {sorted(wanted)}, got {sorted(inputs)}"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, 400, message)
+        tensors = {n: tf.constant(v, wanted[n].dtype) for n, v in inputs.items()}
+        self.asked.append((signature, {n: t.numpy() for n, t in tensors.items()}))
+        return {name: values.numpy() for name, values in call(**tensors).items()}
+
+
+class GrpcServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def __init__(self, served: Served):
+        self.served = served
+
+    def Predict(self, request, context):
+        spec = request.model_spec
+        try:
+            self.served.check(spec.name, spec.version_label)
+            inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+            outputs = self.served.predict(spec.signature_name, inputs)
+        except Refused as error:
+            context.abort(error.code, str(error))
+        answer = predict_pb2.PredictResponse()
+        for name, values in outputs.items():
+            answer.outputs[name].CopyFrom(tf.make_tensor_proto(values))
+        return answer
+
+    def GetModelMetadata(self, request, context):
+        spec = request.model_spec
+        try:
+            self.served.check(spec.name, spec.version_label)
+        except Refused as error:
+            context.abort(error.code, str(error))
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.metadata["signature_def"].Pack(self.served.signatures)
+        return answer
+
+
+def rest_handler(served: Served) -> type[BaseHTTPRequestHandler]:
+    """TF Serving's paths: /v1/models/NAME[/labels/LABEL]:predict and .../metadata."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections stay open
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            path, _, verb = self.path.partition(":")
+            self._answer(path, lambda: self._predict(verb, body))
+
+        def do_GET(self):
+            path, _, last = self.path.rpartition("/")
+            assert last == "metadata"
+            signatures = json_format.MessageToDict(
+                served.signatures, preserving_proto_field_name=True
+            )
+            self._answer(path, lambda: {"metadata": {"signature_def": signatures}})
+
+        def _predict(self, verb, body):
+            assert verb == "predict"
+            inputs = {name: plain(values) for name, values in body["inputs"].items()}
+            outputs = served.predict(body["signature_name"], inputs)
+            return {"outputs": {name: values.tolist() for name, values in outputs.items()}}
+
+        def _answer(self, path, act):
+            _, _, _, name, *label = path.split("/")
+            try:
+                served.check(name, label[1] if label else "")
+                status, content = 200, act()
+            except Refused as error:
+                status, content = error.http, {"error": str(error)}
+            sent = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
+def plain(values):
+    """JSON's values; {"b64": ...} is bytes."""
+    if isinstance(values, list):
+        return [plain(each) for each in values]
+    return base64.b64decode(values["b64"]) if isinstance(values, dict) else values
+
+
+@pytest.fixture(scope="session")
+def _servers(serving):
+    served = Served(serving / str(VERSION))
+    server = grpc.server(ThreadPoolExecutor(16))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        GrpcServicer(served), server
+    )
+    served.grpc = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    web = ThreadingHTTPServer(("127.0.0.1", 0), rest_handler(served))
+    served.rest = f"http://127.0.0.1:{web.server_port}"
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield served
+    server.stop(None)
+    web.shutdown()
+    web.server_close()
+
+
+@pytest.fixture
+def served(_servers):
+    """The model behind a gRPC server at `served.grpc` and a REST server at `served.rest`."""
+    _servers.reset()
+    return _servers
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def endpoint(served, request) -> str:
+    """Each server's address in turn."""
+    return getattr(served, request.param)
