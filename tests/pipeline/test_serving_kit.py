@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -435,33 +436,31 @@ ROWS = [
 ]
 
 
-def ask(kit: Path, endpoint: str, rows: list[dict], *options) -> subprocess.CompletedProcess:
-    """Runs the kit's client where nothing of ours can be imported."""
+def command_line(kit: Path, endpoint: str, rows: list[dict], *options) -> list[str]:
     path = kit / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    rest = endpoint.startswith("http")
     host, port = endpoint.removeprefix("http://").split(":")
-    where = ["--host", host, "--port", port, *(["--rest"] if rest else [])]
-    hidden = (
-        "import sys, runpy; sys.modules['ncs4cvr'] = None; del sys.argv[0]; "
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    command = [sys.executable, "-I", "-c", hidden, str(kit / "client.py"), *where]
-    return subprocess.run(
-        [*command, "--input", str(path), *map(str, options)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    where = ["--host", host, "--port", port, *(["--rest"] if "//" in endpoint else [])]
+    return [str(kit / "client.py"), *where, "--input", str(path), *map(str, options)]
 
 
-def answers(done: subprocess.CompletedProcess) -> list[dict]:
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@pytest.fixture
+def ask(run, monkeypatch, capsys):
+    """Runs the kit's client and returns what it prints, a dict a line."""
+    kit = write(run)
+
+    def asked(*arguments) -> list[dict]:
+        capsys.readouterr()
+        command = command_line(kit, *arguments)
+        monkeypatch.setattr(sys, "argv", command)
+        runpy.run_path(command[0], run_name="__main__")
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return asked
 
 
-def test_the_client_scores_every_row_over_both_apis(run, endpoint, served):
-    found = answers(ask(write(run), endpoint, ROWS, "--batch", 2))
+def test_the_client_scores_every_row_over_both_apis(ask, endpoint, served):
+    found = ask(endpoint, ROWS, "--batch", 2)
     assert [row["user"] for row in found] == [10, 30, 20]
     # See Small in conftest.py; an empty city takes .5 off the ctr.
     assert [row["ctr"] for row in found] == pytest.approx([0.1, -0.2, -0.3])
@@ -471,10 +470,9 @@ def test_the_client_scores_every_row_over_both_apis(run, endpoint, served):
     assert served.asked[1][1]["history"].tolist() == [[GAP]]
 
 
-def test_the_client_ranks_candidates_over_both_apis(run, endpoint, served):
+def test_the_client_ranks_candidates_over_both_apis(ask, endpoint, served):
     user = {"user": 20, "city": "Oslo", "history": [4, 5, 6]}
-    candidates = [user | {"price": price} for price in (0.5, 2.0, None, 1.0)]
-    found = answers(ask(write(run), endpoint, candidates, "--rank"))
+    found = ask(endpoint, [user | {"price": p} for p in (0.5, 2.0, None, 1.0)], "--rank")
     # ctcvr = .2 * (price + 3)
     assert [row["price"] for row in found] == [2.0, 1.0, 0.5, None]
     assert [row["ctcvr"] for row in found] == pytest.approx([1.0, 0.8, 0.7, 0.6])
@@ -485,18 +483,35 @@ def test_the_client_ranks_candidates_over_both_apis(run, endpoint, served):
     assert len(inputs["price"]) == 4
 
 
-def test_the_client_asks_for_the_label(run, endpoint, served):
-    done = ask(write(run), endpoint, ROWS, "--label", "canary")
-    assert done.returncode == 1
-    assert "Servable not found" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(answers(ask(write(run), endpoint, ROWS, "--label", ""))) == 3
+@pytest.mark.slow
+def test_the_client_runs_where_nothing_of_ours_can_be_imported(run, served, ask):
+    hidden = (
+        "import sys, runpy; sys.modules['ncs4cvr'] = None; del sys.argv[0]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = command_line(run.parent / "kit", served.grpc, ROWS)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", hidden, *command], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == ask(served.grpc, ROWS)
 
 
-def test_the_client_names_an_output_that_is_not_there(run, served):
-    done = ask(write(run), served.grpc, ROWS, "--rank", "--by", "watch")
-    assert done.returncode == 1
-    assert "no output 'watch' to rank by; there are: ctcvr, ctr, cvr" in done.stderr
+def test_the_client_asks_for_the_label(ask, endpoint):
+    assert len(ask(endpoint, ROWS, "--label", "")) == 3
+    with pytest.raises(SystemExit, match="Servable not found for request: ncs4cvr canary"):
+        ask(endpoint, ROWS, "--label", "canary")
+
+
+def test_the_client_names_an_output_that_is_not_there(ask, served):
+    told = "no output 'watch' to rank by; there are: ctcvr, ctr, cvr"
+    with pytest.raises(SystemExit, match=told):
+        ask(served.grpc, ROWS, "--rank", "--by", "watch")
+
+
+def test_the_client_names_a_server_that_is_not_there(ask):
+    with pytest.raises(SystemExit, match=r"127\.0\.0\.1: .*refused"):
+        ask("http://127.0.0.1:1", ROWS)
 
 
 def test_the_client_writes_gaps_as_the_model_wants_them():
