@@ -151,15 +151,16 @@ def _watch(
 ) -> None:
     seen = [0] * len(workers)
     for second in itertools.count(1):
-        while any(w.is_alive() for w in workers) and time.perf_counter() < shared.start + second:
-            next(w for w in workers if w.is_alive()).join(0.05)
+        while time.perf_counter() < shared.start + second:
+            running = next((worker for worker in workers if worker.is_alive()), None)
+            if running is None:
+                return
+            running.join(0.05)
         latest: list[float] = []
         for i, worker in enumerate(workers):
             new = worker.latencies[seen[i] :]
             seen[i] += len(new)
             latest += new
-        if not any(w.is_alive() for w in workers):
-            return
         failed = sum(sum(worker.failed.values()) for worker in workers)
         tail = f"p99 {percentiles(np.array(latest))['p99']:.1f} ms" if latest else "no answer"
         progress(second, f"{sum(seen)} answered  {failed} failed  last second: {tail}")

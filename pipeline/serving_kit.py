@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shlex
 import string
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class Settings:
       stable: the version behind the label `stable`; the newest if None.
       canary: the version behind the label `canary`; the stable one if None.
       budget_ms: how long one batch may take at p99, milliseconds.
-      cpus: cores of one server.
+      cpus: cores of one server in the fleet, and threads that process batches.
       batching: whether the start commands turn batching on.
 
     Raises:
@@ -156,7 +157,7 @@ def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None
         "canary": canary,
         "cpus": settings.cpus,
         "memory_mib": memory_mib(check.model_mib, len(set(labels.values()))),
-        "serving": serving.resolve(),
+        "serving": shlex.quote(str(serving.resolve())),
         "base_path": base_path,
         "models_mount": MODELS_MOUNT,
         "measured": measured,

@@ -26,7 +26,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--latency-ms", type=float, default=20, help="p99 that a batch may take (default: 20)"
     )
-    command.add_argument("--cpus", type=int, default=4, help="of one server (default: 4)")
+    command.add_argument("--cpus", type=int, default=4, help="of one pod (default: 4)")
     command.add_argument(
         "--batching", action="store_true", help="let the server join requests into batches"
     )

@@ -4,9 +4,10 @@
 # To serve another version: write the kit anew and start this again.
 set -eu
 kit=$$(cd "$$(dirname "$$0")" && pwd)
-serving=$$(cd "$${1:-${serving}}" && pwd)
+pushed=${serving}
+serving=$$(cd "$${1:-$$pushed}" && pwd)
 exec docker run --rm --name ${name}-serving \
-  --cpus ${cpus} --memory ${memory_mib}m \
+  --memory ${memory_mib}m \
   -p 8500:8500 -p 8501:8501 \
   -v "$$serving:${base_path}:ro" \
   -v "$$kit/config:/config:ro" \

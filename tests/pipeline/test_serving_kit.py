@@ -60,7 +60,7 @@ def write_check(run: Path, number: int, **other) -> Path:
 @pytest.fixture
 def run(serving, tmp_path) -> Path:
     """A run with the versions 7 and 12, and what ServingCheck measured."""
-    folder = tmp_path / "run"
+    folder = tmp_path / "bob's run"
     for version in ("7", "12"):
         shutil.copytree(serving / "7", folder / "serving" / version)
     write_check(folder, 3)
