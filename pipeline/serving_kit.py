@@ -19,7 +19,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from ncs4cvr.pipeline.batching import KitError, fit_batching, latest_check, read_check
 
 #: The server; pinned here alone. A server is promised to load what its own and older TensorFlows
-#: exported, 2.19 here; of a newer one (TFX 1.21 has 2.21) it loads what uses no newer operation.
+#: exported, 2.19 here; a newer one's (TFX 1.21 has 2.21) as far as it knows the operations in them.
 IMAGE = "tensorflow/serving:2.19.1"
 MODELS_MOUNT = "/models"
 # Where each file goes, by its name in the package ncs4cvr.pipeline.kit.
