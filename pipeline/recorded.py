@@ -65,7 +65,7 @@ def from_rows(
 
     Args:
       path: a .parquet, .csv or .jsonl file.
-      signature: `predict`, or another that takes one tensor per column.
+      signature: `predict`, `rank`, or another that takes one tensor per column.
       inputs: what it takes.
       batch: rows a request.
 
@@ -81,7 +81,9 @@ def from_rows(
             model_spec=model_pb2.ModelSpec(signature_name=signature)
         )
         for name, spec in inputs.items():
-            tensor = to_tensor(part[name], spec, path)
+            # An input with one row is of the user or the context: the same for all candidates.
+            column = part[name].iloc[:1] if spec.shape[0] == 1 else part[name]
+            tensor = to_tensor(column, spec, path)
             request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor))
         requests.append(request)
     return requests

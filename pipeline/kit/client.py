@@ -137,16 +137,13 @@ def score(server: Grpc | Rest, rows: Sequence[dict], batch: int) -> Iterator[dic
 def rank(server: Grpc | Rest, candidates: Sequence[dict], by: str) -> Iterator[dict]:
     """All rows in one request, best first.
 
-    What `rank` wants once, of the user or the context, has a first axis of 1 or an axis less than
-    in `predict`; it is taken from the first row.
+    The model's inputs of the user and the context have one row; it is taken from the first.
     """
-    signatures = server.signatures()
-    inputs, of_rows = _of(signatures, "rank"), _of(signatures, "predict")
-    columns = {}
-    for name, spec in inputs.items():
-        once = spec.shape[:1] == [1] or spec.shape.rank < of_rows[name].shape.rank
-        column = to_column(candidates[:1] if once else candidates, name, of_rows[name])
-        columns[name] = column[0] if spec.shape.rank < of_rows[name].shape.rank else column
+    inputs = _of(server.signatures(), "rank")
+    columns = {
+        name: to_column(candidates[:1] if spec.shape[0] == 1 else candidates, name, spec)
+        for name, spec in inputs.items()
+    }
     scores = server.predict("rank", columns, inputs)
     if by not in scores:
         raise SystemExit(f"no output {by!r} to rank by; there are: {', '.join(sorted(scores))}")

@@ -68,18 +68,18 @@ class Small(tf.Module):
     @tf.function(
         input_signature=[
             tf.TensorSpec([1], tf.int64, "user"),
-            tf.TensorSpec([], tf.string, "city"),
+            tf.TensorSpec([1], tf.string, "city"),
             tf.TensorSpec([None], tf.float32, "price"),
-            tf.TensorSpec([None], tf.int64, "history"),
+            tf.TensorSpec([1, None], tf.int64, "history"),
         ]
     )
     def rank(self, user, city, price, history):
         rows = tf.shape(price)[0]
         return self.score(
             tf.repeat(user, rows),
-            tf.repeat(city[None], rows),
+            tf.repeat(city, rows),
             price,
-            tf.repeat(history[None], rows, axis=0),
+            tf.repeat(history, rows, axis=0),
         )
 
 
@@ -108,9 +108,9 @@ def serving(tmp_path_factory) -> Path:
                 "rank",
                 {
                     "user": tf.constant([10], tf.int64),
-                    "city": "",
+                    "city": [""],
                     "price": [0.5, 0.25, 1.0],
-                    "history": tf.constant([1, 2, GAP], tf.int64),
+                    "history": tf.constant([[1, 2, GAP]], tf.int64),
                 },
             ),
         ):

@@ -45,7 +45,7 @@ def test_the_warm_up_requests_are_replayed_in_turns(endpoint, served, serving, t
     assert abs(asked["rank"] - asked["serving_default"]) <= 2  # the connections
     for signature, inputs in served.asked:
         if signature == "rank":
-            assert inputs["city"] == b""
+            assert inputs["city"].tolist() == [b""]
             assert inputs["price"].tolist() == [0.5, 0.25, 1.0]
         else:
             assert len(inputs["examples"]) == 2
@@ -75,6 +75,20 @@ def test_a_file_of_rows_becomes_requests_of_a_batch_each(endpoint, served, tmp_p
     assert first["city"].tolist() == [b"Oslo", b"Oslo", b""]
     assert np.isnan(first["price"]).tolist() == [False, False, True]
     assert first["history"].shape == (3, 2)
+
+
+def test_rows_become_the_candidates_of_ranking_requests(served, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"user": n, "city": "Oslo", "price": n / 4, "history": [n]} for n in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--duration", 0.2, "--batch", 2, "--signature", "rank")
+    status, _ = load_test(served.grpc, path, tmp_path, *options)
+    assert status == PUSHED
+    asked = {
+        (*inputs["user"].tolist(), *inputs["history"][0].tolist(), *inputs["price"].tolist())
+        for _, inputs in served.asked
+    }
+    assert asked == {(0, 0, 0.0, 0.25), (2, 2, 0.5, 0.75)}
 
 
 # Counting -----------------------------------------------------------------------------------

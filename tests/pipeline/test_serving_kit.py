@@ -479,7 +479,7 @@ def test_the_client_ranks_candidates_over_both_apis(ask, endpoint, served):
     ((signature, inputs),) = served.asked
     assert signature == "rank"
     assert inputs["user"].tolist() == [20]
-    assert inputs["history"].tolist() == [4, 5, 6]
+    assert inputs["history"].tolist() == [[4, 5, 6]]
     assert len(inputs["price"]) == 4
 
 
