@@ -207,6 +207,7 @@ def rest_handler(served: Served) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # connections stay open
+        disable_nagle_algorithm = True  # head and body are two packets, which would wait 40 ms
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
