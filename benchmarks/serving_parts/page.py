@@ -224,7 +224,7 @@ def _speeds(rows: Rows, network: str, threads: int) -> str:
         )
     return (
         f"Speed with {threads} thread{'s' if threads > 1 else ''}: median ms of dense "
-        "two-pass (p99), its share of the machine's peak, and how many times faster the others are:\n\n"
+        "two-pass (p99), its share of the machine's peak, how many times faster the others are:\n\n"
         + _table(["removed", "batch", "dense, ms", "of peak", *VARIANTS[1:], "auto / best"], lines)
     )
 

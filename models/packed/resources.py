@@ -18,6 +18,7 @@ from ncs4cvr.models.packed.asset import Layout
 
 ALIGNED = 16  # floats: slices that begin at such places of a flat variable are not copied
 TILE = (64, 32)  # outputs x inputs whose connections lie together: what they read stays in cache
+KINDS = {"f32": tf.float32, "bf16": tf.bfloat16, "int8": tf.int8}
 BROKEN = (
     "ncs4cvr: the packed weights in this model's assets are not those that it was exported with: "
     "the file is cut off or altered. Copy the model again, or export it again."
@@ -55,7 +56,9 @@ class Slot(TrackableResource):
 
     def read(self) -> tf.Tensor:
         """Its value, not copied."""
-        return tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self.dtype)
+        value = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self.dtype)
+        value.set_shape(self.shape)
+        return value
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,17 @@ class Places:
     """Where the segments of the flat variables begin: [task * pieces + piece], -1 for none.
 
     Attributes:
-      sparse: a segment's first entry; its values are numbers[s:], its indices indices[2 s:].
+      sparse: a segment's first entry; its values are values[s:], its indices indices[2 s:].
       ranks: entries of all segments before it, gaps not counted.
-      dense: a matrix's first cell in `numbers`.
-      entries: sparse entries, gaps between segments included.
-      numbers: length of `numbers`.
+      dense: a matrix's first cell in `matrices`.
+      entries, cells: lengths of `values` and `matrices`, gaps between segments included.
     """
 
     sparse: np.ndarray
     ranks: np.ndarray
     dense: np.ndarray
     entries: int
-    numbers: int
+    cells: int
 
 
 def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Places:
@@ -89,15 +91,17 @@ def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Place
                 starts["s"][t * count + p], starts["r"][t * count + p] = end, rank
                 end += -(-entries // ALIGNED) * ALIGNED
                 rank += entries
-    entries = end
+    entries, end = end, 0
     for t, tower in enumerate(layout.uses):
         for layer in dense:
             for p in tower[layer]:  # pieces of one kernel side by side: together they are one
                 starts["d"][t * count + p] = end
                 end += layout.pieces[p].inputs * layout.pieces[p].outputs
             end += -end % ALIGNED
-    if end > 2**31 - 1:
-        raise ValueError(f"{end:,} weights are more than a packed model can index (2^31)")
+    if max(end, 2 * entries) > 2**31 - 1:
+        raise ValueError(
+            f"{max(end, 2 * entries):,} weights are more than a packed model can index (2^31)"
+        )
     return Places(starts["s"], starts["r"], starts["d"], entries, end)
 
 
@@ -107,22 +111,23 @@ class View:
 
     Attributes:
       layout, places: how.
-      numbers, indices: the variables' values; None where there is nothing of the kind.
+      values, indices, matrices: the variables' values; None where there is nothing of the kind.
     """
 
     layout: Layout
     places: Places
-    numbers: tf.Tensor | None
+    values: tf.Tensor | None
     indices: tf.Tensor | None
+    matrices: tf.Tensor | None
 
     def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
-        """A layer's masked kernel [inputs, outputs], or a piece of it."""
+        """A layer's masked kernel [inputs, outputs], or a piece of it; bfloat16 if it is kept so."""
         numbers = self.layout.uses[task][layer]
         numbers = numbers if piece is None else numbers[piece : piece + 1]
         pieces = [self.layout.pieces[p] for p in numbers]
         inputs, outputs = sum(p.inputs for p in pieces), pieces[0].outputs
         start = self.places.dense[task * len(self.layout.pieces) + numbers[0]]
-        flat = tf.slice(self.numbers, [start], [inputs * outputs])
+        flat = tf.slice(self.matrices, [start], [inputs * outputs])
         return tf.reshape(flat, [inputs, outputs])
 
     def sparse_product(self, task: int, layer: int, piece: int, x: tf.Tensor) -> tf.Tensor:
@@ -136,7 +141,7 @@ class View:
         indices = tf.slice(self.indices, [2 * start], [2 * count])
         return tf.raw_ops.SparseTensorDenseMatMul(
             a_indices=tf.reshape(indices, [count, 2]),
-            a_values=tf.slice(self.numbers, [start], [count]),
+            a_values=tf.slice(self.values, [start], [count]),
             a_shape=tf.constant([shape.outputs, shape.inputs], tf.int64),
             b=x,
         )
@@ -167,11 +172,13 @@ class Weights(tf.Module):
             self._slots.append(Slot(f"{unique}/{name}", shape, dtype))
             return self._slots[-1]
 
-        if self._places.numbers:
-            self.numbers = slot("numbers", [self._places.numbers], tf.float32)
         if self._places.entries:
+            self.values = slot("values", [self._places.entries], tf.float32)
             self.indices = slot("indices", [2 * self._places.entries], tf.int32)
-        kind = {"f32": tf.float32, "bf16": tf.bfloat16, "int8": tf.int8}[layout.embeddings]
+        if self._places.cells:
+            # Where weights are kept in fewer bits, dense products are made in as few.
+            self.matrices = slot("matrices", [self._places.cells], KINDS[layout.weights])
+        kind = KINDS[layout.embeddings]
         self.tables = [slot(f"table{k}", s, kind) for k, s in enumerate(layout.tables)]
         self.scales = [
             slot(f"scales{k}", [rows], tf.float32)
@@ -188,7 +195,7 @@ class Weights(tf.Module):
         )
         with tf.control_dependencies([intact] if intact is not None else []):
             blob = tf.identity(blob)
-        if self._places.numbers:
+        if self._places.entries or self._places.cells:
             self._load_towers(blob)
         for k, table in enumerate(self.tables):
             table.assign(self._numbers(blob, f"table.{k}", table.dtype))
@@ -209,9 +216,10 @@ class Weights(tf.Module):
 
     def opened(self) -> View:
         """The towers' kernels, read now: once a request, whichever way they are computed."""
+        values = self.values.read() if self._places.entries else None
         indices = self.indices.read() if self._places.entries else None
-        numbers = self.numbers.read() if self._places.numbers else None
-        return View(self._layout, self._places, numbers, indices)
+        matrices = self.matrices.read() if self._places.cells else None
+        return View(self._layout, self._places, values, indices, matrices)
 
     # -- decoding --------------------------------------------------------------------------
 
@@ -221,10 +229,7 @@ class Weights(tf.Module):
         codes = tf.cast(self._part(blob, "gaps"), tf.int32)
         names_one = codes < 255
         cells = tf.boolean_mask(tf.cumsum(codes + tf.cast(names_one, tf.int32)) - 1, names_one)
-        values = tf.cast(
-            self._numbers(blob, "value", {"f32": tf.float32, "bf16": tf.bfloat16}[layout.weights]),
-            tf.float32,
-        )
+        values = tf.cast(self._numbers(blob, "value", KINDS[layout.weights]), tf.float32)
         # [task, kept cell] -> one entry for every connection of every task, task by task.
         bits = tf.stack([self._bits(blob, t, tf.size(cells)) for t in range(tasks)])
         task, kept = tf.unstack(tf.cast(tf.where(bits), tf.int32), num=2, axis=1)
@@ -238,7 +243,6 @@ class Weights(tf.Module):
         cell -= _looked_up([p.first for p in pieces], piece)
         out, in_ = cell // inputs, cell % inputs
         segment = task * len(pieces) + piece
-        where, filled = [], []
         if at.entries:
             chosen = tf.where(_looked_up(at.sparse, segment) >= 0)[:, 0]
             s, o, i = (tf.gather(each, chosen) for each in (segment, out, in_))
@@ -246,18 +250,15 @@ class Weights(tf.Module):
             s, o, i = (tf.gather(each, order) for each in (s, o, i))
             rank = tf.range(tf.size(s)) - _looked_up(at.ranks, s)
             place = (_looked_up(at.sparse, s) + rank)[:, None]
-            indices = tf.scatter_nd(place, tf.stack([o, i], axis=1), [at.entries, 2])
-            self.indices.assign(indices)
-            where.append(place)
-            filled.append(tf.gather(tf.gather(value, chosen), order))
-        if (at.dense >= 0).any():
+            self.indices.assign(tf.scatter_nd(place, tf.stack([o, i], axis=1), [at.entries, 2]))
+            ordered = tf.gather(tf.gather(value, chosen), order)
+            self.values.assign(tf.scatter_nd(place, ordered, [at.entries]))
+        if at.cells:
             chosen = tf.where(_looked_up(at.dense, segment) >= 0)[:, 0]
             s, o, i, p = (tf.gather(each, chosen) for each in (segment, out, in_, piece))
             place = _looked_up(at.dense, s) + i * _looked_up([p.outputs for p in pieces], p) + o
-            where.append(place[:, None])
-            filled.append(tf.gather(value, chosen))
-        flat = tf.scatter_nd(tf.concat(where, 0), tf.concat(filled, 0), [at.numbers])
-        self.numbers.assign(flat)
+            flat = tf.scatter_nd(place[:, None], tf.gather(value, chosen), [at.cells])
+            self.matrices.assign(tf.cast(flat, self.matrices.dtype))
 
     def _part(self, blob: tf.Tensor, name: str, dtype: tf.DType = tf.uint8) -> tf.Tensor:
         start, length = self._layout.parts[name]

@@ -40,6 +40,18 @@ def test_every_way_computes_the_masked_layers(towers, x, tmp_path, compute, keep
         np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("compute", ["sparse", "dense"])
+def test_bf16_comes_near(towers, x, tmp_path, forward, compute):
+    made = towers()
+    how = Packing(weights="bf16", compute=compute)
+    _, computed = store.packed(made, [], how, str(tmp_path), {})
+    for tower, got in zip(made, computed([[tf.constant(x)]] * 2), strict=True):
+        expected = forward(tower, x)
+        assert got.dtype == tf.float32
+        np.testing.assert_allclose(got, expected, atol=0.02 * np.abs(expected).max())
+        assert not np.allclose(got, expected, atol=1e-6)
+
+
 def test_any_number_of_sparse_layers_gives_the_same(towers, x, tmp_path, forward):
     made = towers()
     weights, _ = store.packed(made, [], Packing(compute="sparse"), str(tmp_path), {})
