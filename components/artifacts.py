@@ -2,6 +2,10 @@
 
 from tfx.types.artifact import Artifact
 
+# Custom property of blessings and of what was pushed: the id of the model it is about. The
+# Evaluator's name for it.
+MODEL_ID = "current_model_id"
+
 
 class TaskTickets(Artifact):
     """One lottery ticket per task: `tickets.npz` and `tickets.json` (ncs4cvr.models.tickets)."""

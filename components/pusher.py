@@ -14,6 +14,8 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
+from ncs4cvr.components.artifacts import MODEL_ID
+
 
 class Executor(executor.Executor):
     """Copies the model beside its place and renames the folder once, when everything is there."""
@@ -24,7 +26,11 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes a blessed model to `<base_directory>/<unix time>`; another one nowhere."""
+        """Pushes a blessed model to `<base_directory>/<unix time>`; another one nowhere.
+
+        What is pushed is the copy in ServingCheck's blessing, with its warm-up requests. The
+        PushedModel names the model, so that the next run can compare itself with it.
+        """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
@@ -39,6 +45,10 @@ class Executor(executor.Executor):
         model = self.GetModelPath(input_dict)
         io_utils.copy_dir(model, pushed.uri)
         version = push(model, destination.filesystem.base_directory)
+        checked = artifact_utils.get_single_instance(
+            input_dict[standard_component_specs.INFRA_BLESSING_KEY]
+        )
+        pushed.set_int_custom_property(MODEL_ID, checked.get_int_custom_property(MODEL_ID))
         self._MarkPushed(
             pushed, os.path.join(destination.filesystem.base_directory, version), version
         )

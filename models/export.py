@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
-from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from ncs4cvr.models.packed import store
@@ -19,7 +18,6 @@ from ncs4cvr.models.ranker import Ranker, Trunk
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
 
-WARMUP_REQUESTS = 8
 #: How far a loaded model's probabilities may lie from the trainer's. Whether fewer bits cost AUC is
 #: ServingCheck's question; here a broken export is found.
 TOLERANCE = {True: 1e-5, False: 0.05}
@@ -185,13 +183,13 @@ def export(
     raw_examples: Sequence[bytes],
     plain: bool = False,
 ) -> None:
-    """Writes the SavedModel, with warm-up requests from real raw examples in assets.extra.
+    """Writes the SavedModel.
 
     Args:
       model: a trained ranker.
       transform_graph: turns raw columns into the ranker's features.
       folder: to write to.
-      raw_examples: serialized tf.Examples before Transform, at least one.
+      raw_examples: serialized tf.Examples before Transform, at least one, to check it with.
       plain: dense float32 variables instead of a packed asset, for converters to other formats,
         which cannot read weights that an initialiser makes.
 
@@ -202,7 +200,6 @@ def export(
         module = ServingModule(model, transform_graph, None if plain else kept)
         tf.saved_model.save(module, folder, signatures=module.signatures())
     slim(folder)
-    write_warmup(folder, raw_examples[:WARMUP_REQUESTS])
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
     trained = model(transform_graph.transform_features_layer()(rows), training=False)
     served = tf.saved_model.load(folder).signatures["serving_default"](tf.constant(raw_examples))
@@ -234,21 +231,6 @@ def dense_inputs(
         shape = [batch, None] if f.kind == "sequence" else [batch]
         inputs[f.column] = tf.TensorSpec(shape, spec[f.column].dtype, f.column)
     return inputs
-
-
-def write_warmup(folder: str, raw_examples: Sequence[bytes]) -> None:
-    """Requests that TF Serving replays before a version takes traffic."""
-    request = predict_pb2.PredictRequest(
-        model_spec=model_pb2.ModelSpec(name="ncs4cvr", signature_name="serving_default")
-    )
-    request.inputs["examples"].CopyFrom(tf.make_tensor_proto(list(raw_examples)))
-    entry = prediction_log_pb2.PredictionLog(
-        predict_log=prediction_log_pb2.PredictLog(request=request)
-    )
-    path = f"{folder}/assets.extra/tf_serving_warmup_requests"
-    tf.io.gfile.makedirs(f"{folder}/assets.extra")
-    with tf.io.TFRecordWriter(path) as out:
-        out.write(entry.SerializeToString())
 
 
 def masked_layers(model: Ranker, split: tuple[list[int], list[int]]) -> list[list[Layer]]:

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import lottery, training
+from ncs4cvr.models import lottery, recording, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import export
 from ncs4cvr.models.preprocessing import vocabulary_sizes
@@ -19,7 +19,7 @@ from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")
-RECORDED_EXAMPLES = 256
+CHECKED_EXAMPLES = 256  # by the export itself
 
 
 def run_fn(fn_args: Any) -> None:
@@ -29,7 +29,8 @@ def run_fn(fn_args: Any) -> None:
       recipe: the recipe as JSON.
       tickets: folder of the TaskTickets artifact; absent for sharings without tickets.
       checkpoint: folder where a stopped training of the same inputs goes on.
-      raw_examples: pattern of raw examples of the validation split, recorded as warm-up requests.
+      raw_examples: pattern of raw examples of the validation split, to record with the model's
+        predictions in `fn_args.model_run_dir`.
     """
     config = fn_args.custom_config
     recipe = Recipe.from_json(config["recipe"])
@@ -67,8 +68,10 @@ def run_fn(fn_args: Any) -> None:
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
         out.write(json.dumps(facts))
     raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
-    recorded = [record.numpy() for record in raw.take(RECORDED_EXAMPLES)]
-    export(model, transform_graph, fn_args.serving_model_dir, recorded)
+    examples = list(raw.take(recording.ROWS).as_numpy_iterator())
+    where = f"{fn_args.model_run_dir}/{recording.FILE}"
+    recording.record(model, transform_graph, examples, where)
+    export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
     tf.io.gfile.rmtree(config["checkpoint"])
 
 

@@ -15,7 +15,6 @@ from tfx.components import (
     StatisticsGen,
     Transform,
 )
-from tfx.components.evaluator import constants as evaluator_constants
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
@@ -24,12 +23,13 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, transform_pb2
 from tfx.types import Channel, standard_artifacts
 
-from ncs4cvr.components.artifacts import TaskTickets
+from ncs4cvr.components.artifacts import MODEL_ID, TaskTickets
 from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
 from ncs4cvr.components.example_gen import VideoLogExampleGen
 from ncs4cvr.components.latest_passed import LatestPassed
 from ncs4cvr.components.pusher import Pusher
 from ncs4cvr.components.readers import fingerprint
+from ncs4cvr.components.serving_check import ServingCheck
 from ncs4cvr.components.ticket_search import TicketSearch
 from ncs4cvr.components.trainer import Trainer
 from ncs4cvr.pipeline.code_version import code_version
@@ -144,15 +144,13 @@ def create_pipeline(
         valid_split=validate,
     )
     model = trainer.outputs["model"]
+    # Blessed by all who had to: a model that the Evaluator alone found good was not pushed.
     last_blessed = Resolver(
         LatestPassed,
-        {
-            "id_key": evaluator_constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY,
-            "passed_key": evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY,
-        },
+        {"id_key": MODEL_ID, "passed_key": "pushed"},
         candidate=model,
         earlier=Channel(type=standard_artifacts.Model),
-        blessing=Channel(type=standard_artifacts.ModelBlessing),
+        blessing=Channel(type=standard_artifacts.PushedModel),
     ).with_id("LastBlessedModel")
     evaluator = Evaluator(
         examples,
@@ -161,9 +159,17 @@ def create_pipeline(
         example_splits=[test],
         eval_config=eval_config(recipe),
     )
+    serving_check = ServingCheck(
+        model=model,
+        model_run=trainer.outputs["model_run"],
+        exact=1,
+        code_version=code_version("ncs4cvr.components.serving_check"),
+        **{key: getattr(recipe, key) for key in SERVING_BOUNDS},
+    )
+    serving_check.add_upstream_node(evaluator)  # one after the other: it measures time
     pusher = Pusher(
-        model,
-        evaluator.outputs["blessing"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_check.outputs["blessing"],  # with the model and its warm-up requests
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
         ),
@@ -185,6 +191,7 @@ def create_pipeline(
             trainer,
             last_blessed,
             evaluator,
+            serving_check,
             pusher,
         ],
         enable_cache=True,
@@ -219,10 +226,22 @@ def _tickets(
 # What a component is told is part of its cache key, so it is told no more than it needs.
 
 
+SERVING_BOUNDS = (
+    "serving_auc_tolerance",
+    "max_p99_ms",
+    "max_load_s",
+    "max_model_mb",
+    "max_serving_mb",
+)
+
+
 def for_training(recipe: Recipe) -> Recipe:
     """The recipe without what training does not depend on: gates, checks and where the log lies."""
     log = dataclasses.replace(recipe.log, events="", users="", videos="", history="")
-    return recipe.replace(log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0)
+    unset = dict.fromkeys(SERVING_BOUNDS, 0.0)
+    return recipe.replace(
+        log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0, **unset
+    )
 
 
 def for_transform(recipe: Recipe) -> Recipe:

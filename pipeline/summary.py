@@ -26,19 +26,21 @@ def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> 
     evaluation = _output(steps, "Evaluator", "evaluation").uri
     blessing = _output(steps, "Evaluator", "blessing")
     pushed = _output(steps, "Pusher", "pushed_model")
+    serving = _json(_output(steps, "ServingCheck", "blessing"), "serving_check.json")
     model = Path(path_utils.serving_model_path(_output(steps, "Trainer", "model").uri))
     metrics, slices = _metrics(evaluation)
     tickets = _tickets(steps)
     return {
         "recipe": recipe.name,
         "stack": ".".join(importlib.metadata.version("tfx").split(".")[:2]),
-        "blessed": blessing.get_int_custom_property("blessed") == 1,
+        "blessed": blessing.get_int_custom_property("blessed") == 1 and serving["blessed"],
         "pushed_to": pushed.get_string_custom_property("pushed_destination") or None,
-        "failures": failures(evaluation),
+        "failures": failures(evaluation) + serving["failures"],
         "metrics": metrics,
         "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
         "overlap": tickets.get("overlap"),
         "bytes": {"savedmodel": sum(f.stat().st_size for f in model.rglob("*") if f.is_file())},
+        "serving": serving,
         "seconds": {name: round(step.seconds, 2) for name, step in steps.items()},
         "cached": [name for name, step in steps.items() if step.cached],
         "peak_rss_mb": round(peak_rss_mb),
@@ -106,9 +108,12 @@ def _output(steps: Mapping[str, Step], component: str, key: str) -> Artifact:
 def _tickets(steps: Mapping[str, Step]) -> dict[str, Any]:
     for component in ("TicketSearch", "ImportTickets"):
         if component in steps:
-            folder = Path(_output(steps, component, "tickets").uri)
-            return json.loads((folder / "tickets.json").read_text(encoding="utf-8"))
+            return _json(_output(steps, component, "tickets"), "tickets.json")
     return {}
+
+
+def _json(artifact: Artifact, file: str) -> dict[str, Any]:
+    return json.loads((Path(artifact.uri) / file).read_text(encoding="utf-8"))
 
 
 def _rows(statistics: Artifact, split: str) -> int:
@@ -136,6 +141,7 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
     seconds = ", ".join(f"{name} {s:.0f}" for name, s in work.items())
     lines += [
         f"model: {summary['bytes']['savedmodel'] / 1e6:.1f} MB",
+        _serving_line(summary["serving"]),
         f"seconds: {seconds or 'all cached'}; in all {sum(summary['seconds'].values()):.0f}",
         f"peak memory: {summary['peak_rss_mb'] / 1024:.1f} GB",
         "",
@@ -146,3 +152,23 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
         lines.append("not blessed, nothing pushed:")
         lines += [f"  {failure}" for failure in summary["failures"]]
     return "\n".join(lines)
+
+
+def _serving_line(serving: Mapping[str, Any]) -> str:
+    """Latency of single rows and of batches, load, memory, and how far answers are off."""
+    calls = {
+        call["batch"]: f"{call['p50_ms']:.1f} / {call['p99_ms']:.1f}"
+        for call in serving["calls"]
+        if call["signature"] == "serving_default" and call["batch"] in (1, 64, 1024)
+    }
+    outputs = serving["outputs"].values()
+    if serving["exact"]:
+        apart = f"{max(output['difference'] for output in outputs):.0e}"
+    else:
+        known = [o for o in outputs if o["served"] is not None]
+        apart = f"{max((abs(o['served'] - o['trainer']) for o in known), default=0):.5f} of AUC"
+    return (
+        f"serving: {' / '.join(map(str, calls))} rows in {', '.join(calls.values())} ms (p50 / "
+        f"p99); loads in {serving['load_s']:.1f} s to {serving['memory_mb']:.0f} MB of memory; "
+        f"within {apart} of the trainer"
+    )

@@ -88,6 +88,13 @@ class Recipe:
     dropout: float = 0.0
     seed: int = 1
 
+    # serving: bounds that a model must keep to be pushed; 0 = none, but for the tolerance
+    serving_auc_tolerance: float = 0.0003  # of an export that is not lossless, per output
+    max_p99_ms: float = 0.0  # of 64 rows through serving_default
+    max_load_s: float = 0.0
+    max_model_mb: float = 0.0  # files of the model, 10^6 bytes
+    max_serving_mb: float = 0.0  # resident memory after loading, TensorFlow included, 2^20 bytes
+
     def __post_init__(self) -> None:
         _one_of("sharing", self.sharing, SHARINGS)
         _one_of("interaction", self.interaction, INTERACTIONS)
@@ -108,6 +115,9 @@ class Recipe:
         for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs", "experts"):
             _between(field, getattr(self, field), 1, 10**9)
         for field in ("rounds", "warmup_steps", "patience"):
+            _between(field, getattr(self, field), 0, 10**9)
+        _between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
+        for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
             _between(field, getattr(self, field), 0, 10**9)
         if not self.tasks:
             raise ValueError("a recipe needs at least one task")
