@@ -202,7 +202,8 @@ def replay(
             right = {name: values[at] for name, values in expected.items()}
         for name, values in right.items():
             # A NaN must not pass for no difference; JSON knows neither it nor infinity.
-            apart = np.nan_to_num(np.abs(answer[name] - values), nan=sys.float_info.max)
+            apart = np.abs(answer[name].astype(np.float64) - values)
+            apart = np.nan_to_num(apart, nan=sys.float_info.max)
             differences[name] = max(differences[name], float(apart.max()))
         done = number + 1 - UNTIMED
         if done >= MOST or (done >= FEWEST and time.perf_counter() > stop):

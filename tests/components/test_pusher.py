@@ -2,8 +2,12 @@
 
 import pytest
 from tfx.dsl.io import fileio
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import proto_utils
 
 from ncs4cvr.components import pusher
+from ncs4cvr.components.artifacts import MODEL_ID
 
 
 @pytest.fixture
@@ -48,3 +52,43 @@ def test_a_push_that_dies_leaves_no_version_and_the_next_one_is_whole(model, tmp
     version = pusher.push(str(model), str(base))
     assert [f.name for f in base.iterdir()] == [version]
     assert files(base / version) == files(model)
+
+
+@pytest.fixture
+def pushes(model, tmp_path):
+    """Runs the Pusher's executor on two blessings; what was pushed."""
+
+    def run(evaluated, checked):
+        found = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
+        for blessing, blessed in zip(found, (evaluated, checked), strict=True):
+            blessing.set_int_custom_property("blessed", blessed)
+        found[1].uri = str(tmp_path)
+        found[1].set_int_custom_property("has_model", checked)
+        found[1].set_int_custom_property(MODEL_ID, 7)
+        pushed = standard_artifacts.PushedModel()
+        pushed.uri = str(tmp_path / "pushed")
+        destination = pusher_pb2.PushDestination()
+        destination.filesystem.base_directory = str(tmp_path / "serving")
+        pusher.Executor().Do(
+            {"model_blessing": [found[0]], "infra_blessing": [found[1]]},
+            {"pushed_model": [pushed]},
+            {"push_destination": proto_utils.proto_to_json(destination)},
+        )
+        return pushed
+
+    model.rename(tmp_path / "stamped_model")
+    return run
+
+
+def test_what_is_pushed_is_the_checked_copy_and_it_names_its_model(pushes, tmp_path):
+    pushed = pushes(1, 1)
+    (version,) = (tmp_path / "serving").iterdir()
+    assert files(version) == files(tmp_path / "stamped_model")
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_int_custom_property(MODEL_ID) == 7
+
+
+@pytest.mark.parametrize("blessings", [(0, 1), (1, 0), (0, 0)])
+def test_a_model_that_one_of_both_refused_is_not_pushed(pushes, tmp_path, blessings):
+    assert pushes(*blessings).get_int_custom_property("pushed") == 0
+    assert not (tmp_path / "serving").exists()

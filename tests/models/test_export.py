@@ -11,7 +11,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import lottery
@@ -165,16 +164,6 @@ def test_every_tasks_kernels_are_in_the_asset_bit_by_bit(folder, model):
             np.testing.assert_array_equal(got, folded)
 
 
-def test_the_warm_up_file_holds_a_request_that_the_model_answers(folder, saved):
-    path = f"{folder}/assets.extra/tf_serving_warmup_requests"
-    (record,) = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
-    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-    assert request.model_spec.signature_name == "serving_default"
-    examples = tf.make_ndarray(request.inputs["examples"])
-    assert len(examples) == exporting.WARMUP_REQUESTS
-    assert np.isfinite(_answers(saved, list(examples))["ctcvr"]).all()
-
-
 def test_an_export_that_answers_otherwise_is_an_error(world, model, examples, monkeypatch):
     def otherwise(serialized):
         return {name: tf.fill([len(serialized)], 0.5) for name in ("ctr", "cvr", "ctcvr")}
@@ -183,7 +172,6 @@ def test_an_export_that_answers_otherwise_is_an_error(world, model, examples, mo
     monkeypatch.setattr(tf.saved_model, "save", lambda *_, **__: None)
     monkeypatch.setattr(tf.saved_model, "load", lambda *_: loaded)
     monkeypatch.setattr(exporting, "ServingModule", mock.Mock())
-    monkeypatch.setattr(exporting, "write_warmup", lambda *_: None)
     with pytest.raises(RuntimeError, match=r"there differs from the trained model by .* in ctr"):
         exporting.export(model, world.graph, "there", examples)
 

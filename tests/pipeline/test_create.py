@@ -7,9 +7,17 @@ import sys
 import pytest
 from tfx.components import ImportExampleGen
 from tfx.dsl.compiler import compiler
+from tfx.types import standard_artifacts
 
 from ncs4cvr.pipeline import recipe_files
-from ncs4cvr.pipeline.create import Places, create_pipeline, for_training, for_transform
+from ncs4cvr.pipeline.code_version import sources
+from ncs4cvr.pipeline.create import (
+    SERVING_BOUNDS,
+    Places,
+    create_pipeline,
+    for_training,
+    for_transform,
+)
 
 PLACES = Places(artifacts="/a", serving="/s", checkpoints="/c")
 
@@ -69,6 +77,32 @@ def test_the_evaluator_looks_at_the_raw_test_split(recipe):
     evaluator = components(recipe)["Evaluator"]
     assert json.loads(evaluator.exec_properties["example_splits"]) == ["test"]
     assert "VideoLogExampleGen" in {node.id for node in evaluator.upstream_nodes}
+
+
+def test_the_pusher_takes_the_model_from_the_serving_check(recipe):
+    found = components(recipe)
+    assert set(found["Pusher"].inputs) == {"model_blessing", "infra_blessing"}
+    assert found["ServingCheck"] in found["Pusher"].upstream_nodes
+    assert found["Evaluator"] in found["ServingCheck"].upstream_nodes
+    assert set(found["ServingCheck"].inputs) == {"model", "model_run"}
+
+
+def test_only_a_pushed_model_is_what_the_next_is_compared_with(recipe):
+    last = components(recipe)["LastBlessedModel"]
+    assert last.inputs["blessing"].type is standard_artifacts.PushedModel
+
+
+@pytest.mark.parametrize("bound", SERVING_BOUNDS)
+def test_a_bound_on_serving_concerns_the_check_alone(recipe, bound):
+    before, after = components(recipe), components(recipe.replace(**{bound: 0.5}))
+    for name, component in before.items():
+        same = component.exec_properties == after[name].exec_properties
+        assert same == (name != "ServingCheck"), name
+    assert after["ServingCheck"].exec_properties[bound] == 0.5
+
+
+def test_the_check_is_done_anew_when_what_it_starts_changes():
+    assert "ncs4cvr.components.serving_replay" in sources("ncs4cvr.components.serving_check")
 
 
 def test_it_compiles(recipe):

@@ -64,6 +64,7 @@ def test_the_summary_has_every_field(first):
         "TicketSearch",
         "Trainer",
         "Evaluator",
+        "ServingCheck",
         "Pusher",
     } <= set(first["seconds"])
     assert set(first["slices"]) == {f"tab={tab}" for tab in range(4)}
@@ -114,6 +115,27 @@ def test_a_gate_set_too_tight_pushes_nothing_and_says_why(world, cached, capfd):
     assert f"ctr_auc is {summary['metrics']['ctr_auc']:.4f}; it must be at least 0.999" in told
     assert len(list((world / "runs/tiny/serving").iterdir())) == 1
     assert {"Transform", "TicketSearch", "Trainer"} <= set(summary["cached"])
+
+
+def test_the_summary_says_how_the_model_serves(first):
+    serving = first["serving"]
+    assert serving["blessed"] is True
+    assert serving["rows"] == 500
+    assert set(serving["outputs"]) == {"ctr", "cvr", "ctcvr"}
+    assert {"serving_default", "predict"} <= {call["signature"] for call in serving["calls"]}
+    assert (Path(first["pushed_to"]) / "assets.extra/tf_serving_warmup_requests").is_file()
+
+
+def test_a_bound_on_serving_set_too_tight_pushes_nothing_and_says_why(world, cached, capfd):
+    status, summary = again(world, "--set", "max_load_s=0.001")
+    told = capfd.readouterr().out
+    assert status == NOT_BLESSED
+    assert summary["blessed"] is False
+    assert summary["pushed_to"] is None
+    load = summary["serving"]["load_s"]
+    assert f"load takes {load:.2f} s; max_load_s allows 0.001" in told
+    assert len(list((world / "runs/tiny/serving").iterdir())) == 1
+    assert set(summary["seconds"]) - set(summary["cached"]) == {"ServingCheck", "Pusher"}
 
 
 def test_tickets_of_another_run_take_the_place_of_a_search(world, cached, tmp_path):
