@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -63,7 +64,7 @@ def save(
     ends; `prediction/<output>`, float32 [rows]; `label/<output>`, float32 [rows], NaN where a row
     says nothing about the output (a post-click task's rows without a click).
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         # Not numpy's own bytes type: it drops the zeros that a message ends with.
         "examples": np.frombuffer(b"".join(examples), np.uint8),
         "ends": np.cumsum([len(example) for example in examples], dtype=np.int64),
