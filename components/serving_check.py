@@ -1,6 +1,7 @@
 # No `from __future__ import annotations` here: TFX's @component reads the annotations as objects.
 """ServingCheck: would a server that knows nothing of us answer right, fast and small enough?"""
 
+import io
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from ncs4cvr.components.artifacts import MODEL_ID
 from ncs4cvr.schemas.log import MISSING
 
 REPORT = "serving_check.json"
+RECORDED = "recorded.npz"  # ncs4cvr.models.recording.FILE: importing it would load all model code
 EXACT = 1e-6  # probability; what a lossless export may differ by, and any export from itself
 WATCHED = ("serving_default", 64)  # the signature and batch size that max_p99_ms speaks of
 
@@ -61,7 +63,7 @@ def ServingCheck(
     """
     source = path_utils.serving_model_path(model.uri)
     with tempfile.TemporaryDirectory() as folder:
-        recorded = f"{model_run.uri}/recorded.npz"
+        recorded = f"{model_run.uri}/{RECORDED}"
         measured = replayed(source, recorded, folder, exact=bool(exact))
         bounds = {
             "serving_auc_tolerance": serving_auc_tolerance,
@@ -115,8 +117,8 @@ def replayed(model: str, recorded: str, folder: str, exact: bool) -> dict[str, A
     with open(f"{folder}/measured.json", encoding="utf-8") as stream:
         measured = json.load(stream)
     answers = dict(np.load(f"{folder}/answers.npz"))
-    with fileio.open(recorded, "rb") as stream, np.load(stream) as arrays:
-        recording = dict(arrays)
+    with fileio.open(recorded, "rb") as stream:
+        recording = dict(np.load(io.BytesIO(stream.read())))
     measured["exact"] = exact
     measured["rows"] = len(recording["ends"])
     measured["outputs"] = {

@@ -220,6 +220,10 @@ def test_warm_up_requests_cover_signatures_and_sizes_with_few_rows(checked, rows
     assert seen == set(product(("serving_default", "predict", "rank"), (1, 16, 64, 256, 1024)))
 
 
+def test_the_check_looks_for_the_file_that_the_trainer_writes():
+    assert serving_check.RECORDED == recording.FILE
+
+
 # -- bounds --------------------------------------------------------------------------------
 
 
