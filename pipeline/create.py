@@ -162,7 +162,7 @@ def create_pipeline(
     serving_check = ServingCheck(
         model=model,
         model_run=trainer.outputs["model_run"],
-        exact=1,
+        exact=int(recipe.weights == recipe.embeddings == "f32"),
         code_version=code_version("ncs4cvr.components.serving_check"),
         **{key: getattr(recipe, key) for key in SERVING_BOUNDS},
     )

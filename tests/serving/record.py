@@ -39,6 +39,8 @@ def record(export: str, out: Path, examples: Sequence[bytes] = ()) -> None:
     """
     signatures = tf.saved_model.load(export).signatures
     requests = list(_warmup(export))
+    if not examples and not requests:
+        raise ValueError(f"{export} holds no warm-up requests; give one that was pushed")
     if not examples:
         asked = (x["examples"] for name, x in requests if name == "serving_default")
         examples = [example for batch in asked for example in batch]
@@ -83,6 +85,8 @@ def request(signature: str, inputs: Arrays) -> predict_pb2.PredictRequest:
 
 def _warmup(export: str) -> Iterator[tuple[str, Arrays]]:
     path = f"{export}/assets.extra/tf_serving_warmup_requests"
+    if not os.path.exists(path):  # ServingCheck writes them
+        return
     for entry in tf.data.TFRecordDataset(path).as_numpy_iterator():
         asked = prediction_log_pb2.PredictionLog.FromString(entry).predict_log.request
         yield asked.model_spec.signature_name, _arrays(asked.inputs)
