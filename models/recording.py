@@ -75,3 +75,11 @@ def save(
     np.savez_compressed(buffer, **arrays)
     with tf.io.gfile.GFile(path, "wb") as out:
         out.write(buffer.getvalue())
+
+
+def examples_of(folder: str) -> list[bytes]:
+    """The serialized examples that were recorded in a folder."""
+    with tf.io.gfile.GFile(f"{folder}/{FILE}", "rb") as stream:
+        arrays = np.load(io.BytesIO(stream.read()))
+        text, ends = arrays["examples"].tobytes(), arrays["ends"].tolist()
+    return [text[first:end] for first, end in zip([0, *ends], ends, strict=False)]

@@ -16,6 +16,7 @@ def test_a_message_that_ends_with_zeros_comes_back_whole(tmp_path):
     path = str(tmp_path / "recorded.npz")
     recording.save(path, examples, {"ctr": np.zeros(3)}, {"ctr": np.ones(3)})
     assert list(serving_replay.examples(load(path))) == examples
+    assert recording.examples_of(str(tmp_path)) == examples
 
 
 def test_run_fn_records_raw_examples_with_the_models_predictions_and_labels(trained, world):
