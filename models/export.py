@@ -18,6 +18,7 @@ from ncs4cvr.models.ranker import Ranker, Trunk
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
 
+CHECKED_EXAMPLES = 256  # by the export itself
 #: How far a loaded model's probabilities may lie from the trainer's. Whether fewer bits cost AUC is
 #: ServingCheck's question; here a broken export is found.
 TOLERANCE = {True: 1e-5, False: 0.05}
@@ -253,7 +254,7 @@ def masked_layers(model: Ranker, split: tuple[list[int], list[int]]) -> list[lis
         if once:
             parts = trunk.interaction.order(once, others, trunk.embedding.dim)
             order, first = np.concatenate(parts), len(parts[0])
-        tower = []
+        tower: list[Layer] = []
         biases = model.sharing.mlp_of(task).biases
         for (kernel, mask), bias in zip(connections, biases, strict=True):
             rows = slice(None) if tower else order

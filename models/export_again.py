@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow_transform as tft
 
 from ncs4cvr.models import recording, trained
-from ncs4cvr.models.export import export
+from ncs4cvr.models.export import CHECKED_EXAMPLES, export
 
 
 def export_again(
@@ -28,7 +28,7 @@ def export_again(
     """
     graph = tft.TFTransformOutput(f"{run}/{trained.transform_graph_of(model_run)}")
     recipe = trained.recipe_of(model_run).replace(**changes)
-    examples = recording.examples_of(model_run)
+    examples = recording.examples_of(model_run)[:CHECKED_EXAMPLES]
     model = trained.load(model_run, recipe, graph, examples[:1])
     new = Path(folder).with_name(f".{Path(folder).name}.new")
     export(model, graph, str(new), examples, plain)

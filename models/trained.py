@@ -14,16 +14,24 @@ from ncs4cvr.models.preprocessing import vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.schemas.recipe import Recipe
 
-RECIPE, WEIGHTS = "recipe.json", "weights.npz"
+RECIPE, WEIGHTS, GRAPH = "recipe.json", "weights.npz", "transform_graph.txt"
 
 
-def save(model: Ranker, folder: str) -> None:
-    """Writes the recipe and all weights, masks included; a bucket will do."""
+def save(model: Ranker, transform_graph: str, folder: str) -> None:
+    """Writes the recipe and all weights, masks included; a bucket will do.
+
+    Args:
+      model: a trained ranker.
+      transform_graph: URI of the artifact that it was trained with; noted without what lies above
+        the folders component/output/number, as runs may be moved.
+      folder: to write to.
+    """
     packed = io.BytesIO()
     np.savez(packed, **{f"{i:03d}": w.numpy() for i, w in enumerate(model.weights)})
     for name, content in (
         (RECIPE, model.recipe.to_json().encode()),
         (WEIGHTS, packed.getvalue()),
+        (GRAPH, "/".join(transform_graph.rstrip("/").split("/")[-3:]).encode()),
     ):
         with tf.io.gfile.GFile(f"{folder}/{name}", "wb") as out:
             out.write(content)
@@ -33,6 +41,12 @@ def recipe_of(folder: str) -> Recipe:
     """What the model in a folder was trained by: the recipe without gates and files."""
     with tf.io.gfile.GFile(f"{folder}/{RECIPE}") as text:
         return Recipe.from_json(text.read())
+
+
+def transform_graph_of(folder: str) -> str:
+    """Where the transform graph lies, below the artifacts of the run."""
+    with tf.io.gfile.GFile(f"{folder}/{GRAPH}") as text:
+        return text.read()
 
 
 def load(

@@ -11,15 +11,14 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import lottery, recording, training
+from ncs4cvr.models import lottery, recording, trained, training
 from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.export import export
+from ncs4cvr.models.export import CHECKED_EXAMPLES, export
 from ncs4cvr.models.preprocessing import vocabulary_sizes
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")
-CHECKED_EXAMPLES = 256  # by the export itself
 
 
 def run_fn(fn_args: Any) -> None:
@@ -71,6 +70,7 @@ def run_fn(fn_args: Any) -> None:
     examples = list(raw.take(recording.ROWS).as_numpy_iterator())
     where = f"{fn_args.model_run_dir}/{recording.FILE}"
     recording.record(model, transform_graph, examples, where)
+    trained.save(model, fn_args.transform_output, fn_args.model_run_dir)
     export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
     tf.io.gfile.rmtree(config["checkpoint"])
 

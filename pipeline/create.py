@@ -216,7 +216,7 @@ def _tickets(
     return TicketSearch(
         transform.outputs["transformed_examples"],
         transform.outputs["transform_graph"],
-        recipe=for_training(recipe).replace(control="").to_json(),
+        recipe=for_search(recipe).to_json(),
         code_version=code_version("ncs4cvr.models.trainer"),
         train_split=train,
         valid_split=validate,
@@ -242,6 +242,11 @@ def for_training(recipe: Recipe) -> Recipe:
     return recipe.replace(
         log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0, **unset
     )
+
+
+def for_search(recipe: Recipe) -> Recipe:
+    """What the ticket search depends on: training, but neither controls nor the export."""
+    return for_training(recipe).replace(control="", weights="f32", embeddings="f32", compute="auto")
 
 
 def for_transform(recipe: Recipe) -> Recipe:

@@ -9,9 +9,10 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from ncs4cvr.components.serving_replay import FEEDS, Model
-from ncs4cvr.models import recording, trained
+from ncs4cvr.models import trained
 from ncs4cvr.models.export_again import export_again
-from ncs4cvr.pipeline.recipe_files import newest_artifact
+from ncs4cvr.models.metrics import own_rows
+from ncs4cvr.pipeline.run_folder import newest_artifact
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
 from serving_parts import cpp, variants
@@ -122,10 +123,13 @@ def _aucs(folder: Path, examples: list[bytes], recipe: Recipe) -> dict[str, floa
         signature(tf.constant(examples[first : first + 4096]))
         for first in range(0, len(examples), 4096)
     ]
-    labels = recording.labels_of(recipe, examples)
+    names = {output.label for output in recipe.outputs}
+    names |= {task.given for task in recipe.tasks if task.given}
+    spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in names}
+    labels = {k: v.numpy() for k, v in tf.io.parse_example(examples, spec).items()}
     aucs = {}
     for output in recipe.outputs:
         scores = np.concatenate([part[output.name].numpy().reshape(-1) for part in parts])
-        own = ~np.isnan(labels[output.name])
-        aucs[output.name] = float(roc_auc_score(labels[output.name][own], scores[own]))
+        own = own_rows(output, labels)
+        aucs[output.name] = float(roc_auc_score(labels[output.label][own], scores[own]))
     return aucs

@@ -88,7 +88,9 @@ def information_limit(masks: Sequence[np.ndarray], bits_per_value: int) -> float
       masks: one boolean mask a task, of the same shape.
       bits_per_value: 32 or 16.
     """
-    which = sum(mask.reshape(-1).astype(np.int64) << t for t, mask in enumerate(masks))
+    which = np.zeros(masks[0].size, np.int64)  # a bit a task
+    for t, mask in enumerate(masks):
+        which += mask.reshape(-1).astype(np.int64) << t
     counts = np.unique(which, return_counts=True)[1]
     shares = counts / counts.sum()
     entropy = -float((counts * np.log2(shares)).sum())

@@ -83,8 +83,8 @@ def _tickets(blob: bytes, layout: Layout) -> dict[str, Any]:
         for p in (layout.pieces[n] for tower in layout.uses for n in set(tower[number])):
             within |= (cells >= p.first) & (cells < p.first + p.inputs * p.outputs)
         shape = [sum(layout.pieces[n].inputs for n in numbers), layout.pieces[numbers[0]].outputs]
-        layers.append({"shape": shape, **_shares(keeps[:, within], names, np.prod(shape))})
-    total = sum(np.prod(layer["shape"]) for layer in layers)
+        layers.append({"shape": shape, **_shares(keeps[:, within], names, shape[0] * shape[1])})
+    total = sum(layer["shape"][0] * layer["shape"][1] for layer in layers)
     return {"layers": layers, "all": _shares(keeps, names, total)}
 
 

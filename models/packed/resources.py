@@ -121,7 +121,7 @@ class View:
     matrices: tf.Tensor | None
 
     def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
-        """A layer's masked kernel [inputs, outputs], or a piece of it; bfloat16 if it is kept so."""
+        """A layer's masked kernel [inputs, outputs], or a piece of it, typed as it is kept."""
         numbers = self.layout.uses[task][layer]
         numbers = numbers if piece is None else numbers[piece : piece + 1]
         pieces = [self.layout.pieces[p] for p in numbers]

@@ -7,6 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
+from ncs4cvr.pipeline.run_folder import newest_artifact
 from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
 
 DOES = "export a run's model once more, packed otherwise"
@@ -44,19 +45,13 @@ def main(options: argparse.Namespace) -> int:
         raise CommandFailed(USAGE, f"--plain packs nothing: leave out --{next(iter(changes))}")
     with chatter_to(Path(os.devnull)):
         again = importlib.import_module("ncs4cvr.models.export_again")
-        model, graph = _latest(run, "Trainer/model_run"), _latest(run, "Transform/transform_graph")
-        again.export_again(str(model), str(graph), str(output), changes, options.plain)
+        try:
+            model = newest_artifact(run, "Trainer/model_run")
+        except FileNotFoundError as error:
+            raise CommandFailed(USAGE, str(error)) from error
+        artifacts = str(run / "artifacts")
+        again.export_again(str(model), artifacts, str(output), changes, options.plain)
         inspection = importlib.import_module("ncs4cvr.models.packed.inspection")
         told = inspection.report(inspection.facts(str(output)))
     print(f"{told}\n\nexported to {output}")
     return PUSHED
-
-
-def _latest(run: Path, output: str) -> Path:
-    """The newest artifact of a component's output."""
-    found = [path for path in run.glob(f"artifacts/{output}/*") if path.name.isdigit()]
-    if not found:
-        raise CommandFailed(
-            USAGE, f"no {output} in {run}/artifacts; give the folder of a finished run"
-        )
-    return max(found, key=lambda path: int(path.name))

@@ -7,6 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
+from ncs4cvr.pipeline.run_folder import newest_artifact
 from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
 
 DOES = "print and draw tickets"
@@ -40,12 +41,11 @@ def tickets_folder(folder: Path) -> Path:
     """
     if (folder / "tickets.json").is_file():
         return folder.resolve()
-    found = folder.glob("artifacts/TicketSearch/tickets/*/tickets.json")
-    latest = max(found, key=lambda path: int(path.parent.name), default=None)
-    if latest is None:
+    try:
+        return newest_artifact(folder, "TicketSearch/tickets", "tickets.json").resolve()
+    except FileNotFoundError:
         raise CommandFailed(
             USAGE,
             f"no tickets in {folder}; give the folder of a run (runs/<recipe>) or one that holds "
             "tickets.json",
-        )
-    return latest.parent.resolve()
+        ) from None
