@@ -89,7 +89,6 @@ class ServingModule(tf.Module):
         once = [k for k, f in enumerate(fields) if f in self._request]
         return once, [k for k in range(len(fields)) if k not in once]
 
-    @tf.function(autograph=False)
     def features(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Raw columns as `raw_spec` types them -> the ranker's features."""
         return self._transform(dict(raw))
@@ -147,10 +146,15 @@ class ServingModule(tf.Module):
         rank: the same, but one row of the columns that a request has once.
         """
 
-        # There is nothing for AutoGraph to rewrite, and its search takes longer than all else here.
+        # Traced once for all signatures: whatever the batch, it is the same function. There is
+        # nothing for AutoGraph to rewrite, and its search takes longer than all else here.
+        features = tf.function(self.features, autograph=False).get_concrete_function(
+            {column: _any_batch(spec) for column, spec in self.spec.items()}
+        )
+
         @tf.function(autograph=False)
         def rows(raw):
-            return self.score(self.features(raw))
+            return self.score(features(raw))
 
         @tf.function(
             input_signature=[tf.TensorSpec([None], tf.string, "examples")], autograph=False
@@ -165,7 +169,7 @@ class ServingModule(tf.Module):
         @tf.function(autograph=False)
         def rank(**columns):
             raw = {c: _as_parsed(self.spec[c], x) for c, x in columns.items()}
-            return self.score(self.features(raw), ranking=True)
+            return self.score(features(raw), ranking=True)
 
         made = {
             "serving_default": serving_default.get_concrete_function(),
@@ -200,7 +204,8 @@ def export(
     with tempfile.TemporaryDirectory() as kept:
         module = ServingModule(model, transform_graph, None if plain else kept)
         tf.saved_model.save(module, folder, signatures=module.signatures())
-    slim(folder)
+    if not plain:
+        slim(folder)
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
     trained = model(transform_graph.transform_features_layer()(rows), training=False)
     served = tf.saved_model.load(folder).signatures["serving_default"](tf.constant(raw_examples))
@@ -273,6 +278,13 @@ class _Untracked:
 
     def __init__(self, held: Ranker):
         self.held = held
+
+
+def _any_batch(spec) -> tf.TypeSpec:
+    """What parse_example gives for a column."""
+    if isinstance(spec, tf.io.FixedLenFeature):
+        return tf.TensorSpec([None, *spec.shape], spec.dtype)
+    return tf.SparseTensorSpec([None, None], spec.dtype)
 
 
 def _as_parsed(spec, x: tf.Tensor):

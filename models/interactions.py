@@ -55,8 +55,11 @@ class DotInteraction(Interaction):
             mixed = tf.tensordot(candidates, request[0], [[2], [1]])
         else:
             mixed = tf.matmul(candidates, request, transpose_b=True)
-        rest = [_flat(mixed), pairwise_dots(candidates), _flat(candidates)]
-        return self.call(request), tf.concat(rest, axis=1)
+        rest = [_flat(mixed), upper_dots(candidates), _flat(candidates)]
+        return (
+            tf.concat([upper_dots(request), _flat(request)], axis=1),
+            tf.concat(rest, axis=1),
+        )
 
     def order(self, request: Sequence[int], candidates: Sequence[int], dim: int):
         """See `Interaction.order`."""
@@ -99,8 +102,6 @@ def pairwise_dots(fields: tf.Tensor):
     triangle, dE = (U + U') E.
     """
     count = fields.shape[1]
-    dots = tf.matmul(fields, fields, transpose_b=True)
-    out = tf.concat([dots[:, i, i + 1 :] for i in range(count)], axis=1)
 
     def gradient(upstream):
         with tf.name_scope("dot_interaction_gradient"):  # a profiler finds it by this name
@@ -109,7 +110,13 @@ def pairwise_dots(fields: tf.Tensor):
             upper = tf.reshape(tf.concat(filled, axis=1), [-1, count, count])
             return tf.matmul(upper + tf.transpose(upper, [0, 2, 1]), fields)
 
-    return out, gradient
+    return upper_dots(fields), gradient
+
+
+def upper_dots(fields: tf.Tensor) -> tf.Tensor:
+    """The same without a gradient of its own, which an export would carry along."""
+    dots = tf.matmul(fields, fields, transpose_b=True)
+    return tf.concat([dots[:, i, i + 1 :] for i in range(fields.shape[1])], axis=1)
 
 
 def _flat(fields: tf.Tensor) -> tf.Tensor:

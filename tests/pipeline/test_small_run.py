@@ -271,3 +271,68 @@ assert not [name for name in sys.modules if name.startswith("ncs4cvr")]
         timeout=300,
     )
     assert done.stdout.strip() == "['ctcvr', 'ctr', 'cvr']", done.stderr
+
+
+# -- export, inspect -----------------------------------------------------------------------
+
+
+def exported(world, capfd, name, *options):
+    """Exports the run's model once more; what `inspect --json` says of it."""
+    out = world / name
+    arguments = ["export", str(world / "runs/tiny"), "--output", str(out), *options]
+    assert main(arguments) == PUSHED
+    capfd.readouterr()
+    assert main(["inspect", str(out), "--json"]) == PUSHED
+    return out, json.loads(capfd.readouterr().out)
+
+
+def answers(folder, rows):
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    return signature(tf.constant(rows))["ctcvr"].numpy()
+
+
+def test_a_model_is_exported_again_packed_otherwise(world, cached, first, capfd):
+    out, found = exported(world, capfd, "again", "--weights", "bf16", "--compute", "sparse")
+    assert found["packed"]["weights"] == "bf16"
+    assert found["packed"]["compute"]["asked"] == "sparse"
+    assert answers(out, [b""]) == pytest.approx(answers(first["pushed_to"], [b""]), abs=0.02)
+    kept = found["packed"]["tickets"]["all"]["kept"]
+    assert kept == pytest.approx({t: 1 - gone for t, gone in first["sparsity"].items()})
+    assert found["packed"]["tickets"]["all"]["overlap"] == pytest.approx(first["overlap"])
+
+
+def test_a_plain_export_has_no_packed_weights(world, cached, first, capfd):
+    out, found = exported(world, capfd, "plain", "--plain")
+    assert "packed" not in found
+    assert answers(out, [b""]) == pytest.approx(answers(first["pushed_to"], [b""]), abs=1e-6)
+
+
+def test_what_is_in_a_model_is_told_and_adds_up(world, cached, first, capfd):
+    assert main(["inspect", first["pushed_to"]]) == PUSHED
+    told = capfd.readouterr().out
+    assert "information limit" in told
+    assert "serving_default: examples string[n]" in told
+    assert main(["inspect", first["pushed_to"], "--json"]) == PUSHED
+    sizes = json.loads(capfd.readouterr().out)["bytes"]
+    files = [f for f in Path(first["pushed_to"]).rglob("*") if f.is_file()]
+    assert sizes.pop("all") == sum(f.stat().st_size for f in files) == sum(sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["runs/tiny", "--output", "log"], "is not empty"),
+        (["runs/tiny", "--plain", "--weights", "bf16", "--output", "x"], "leave out --weights"),
+        (["log", "--output", "x"], "no model_run in"),
+    ],
+)
+def test_an_export_that_cannot_be_is_a_usage_error(world, cached, arguments, told, capfd):
+    paths = [str(world / a) if a in ("runs/tiny", "log", "x") else a for a in arguments]
+    assert main(["export", *paths]) == USAGE
+    assert told in capfd.readouterr().err
+    assert not (world / "x").exists()
+
+
+def test_inspecting_what_is_no_model_is_refused(world, capfd):
+    assert main(["inspect", str(world / "log")]) == DATA_REFUSED
+    assert "holds no SavedModel" in capfd.readouterr().err
