@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.interactions import Concat, DotInteraction, pairwise_dots
+from ncs4cvr.models.interactions import INTERACTIONS, Concat, DotInteraction, pairwise_dots
 from ncs4cvr.models.interests import MeanInterests
 
 
@@ -74,3 +74,28 @@ def test_interests_are_the_means_of_engaged_and_passed_over_videos():
 def test_an_empty_history_is_zero():
     out = MeanInterests()(tf.ones([1, 3, 2]), tf.zeros([1, 3]), tf.zeros([1, 3]))
     assert out.numpy().tolist() == [[[0, 0], [0, 0]]]
+
+
+@pytest.mark.parametrize("kind", INTERACTIONS)
+def test_halves_are_the_outputs_in_another_order(kind):
+    fields = np.random.default_rng(4).normal(size=(6, 5, 3)).astype("f4")
+    layer = INTERACTIONS[kind]()
+    request, candidates = [3, 0, 4], [1, 2]
+    halves = layer.halves(tf.constant(fields[:, request]), tf.constant(fields[:, candidates]))
+    order = layer.order(request, candidates, 3)
+    every = layer(tf.constant(fields)).numpy()
+    assert sorted(np.concatenate(order)) == list(range(every.shape[1]))
+    for half, which in zip(halves, order, strict=True):
+        np.testing.assert_allclose(half, every[:, which], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", INTERACTIONS)
+def test_the_first_half_depends_on_the_request_alone(kind):
+    rng = np.random.default_rng(4)
+    once, many = rng.normal(size=(1, 2, 3)).astype("f4"), rng.normal(size=(6, 4, 3)).astype("f4")
+    layer = INTERACTIONS[kind]()
+    first, rest = layer.halves(tf.constant(once), tf.constant(many))
+    assert first.shape[0] == 1
+    repeated = layer.halves(tf.constant(np.repeat(once, 6, axis=0)), tf.constant(many))
+    np.testing.assert_allclose(np.repeat(first, 6, axis=0), repeated[0], rtol=1e-5)
+    np.testing.assert_allclose(rest, repeated[1], rtol=1e-5)
