@@ -10,14 +10,16 @@ from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 SHAPES = "_output_shapes"
+NAMED = ("shared_name", "_gradient_op_type")  # attributes of nodes whose names count
 
 
 def slim(folder: str) -> None:
     """Makes the functions of a SavedModel smaller; they compute the same.
 
     Shapes that saving notes on every node go: loaders infer them. Equal constants of a function
-    become one. Nodes inside functions get short names; nobody calls them by theirs. Functions that
-    make resources stay as they are, because there a node's name may be the resource's.
+    become one. Nodes inside functions get short names, unless somebody calls them by theirs: a
+    function that makes resources (a node's name may be the resource's) or that has a gradient of
+    its own (Python's loader looks its tensors up) stays as it is.
 
     Args:
       folder: of the SavedModel.
@@ -29,11 +31,17 @@ def slim(folder: str) -> None:
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 node.attr.pop(SHAPES, None)
-            if not any("shared_name" in node.attr for node in function.node_def):
+            if not _called_by_name(function):
                 _merge_constants(function)
                 _shorten(function)
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(saved.SerializeToString(deterministic=True))
+
+
+def _called_by_name(function: function_pb2.FunctionDef) -> bool:
+    if "internal_grad_fn" in function.signature.name:
+        return True
+    return any(key in node.attr for node in function.node_def for key in NAMED)
 
 
 def _merge_constants(function: function_pb2.FunctionDef) -> None:

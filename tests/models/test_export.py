@@ -172,6 +172,7 @@ def test_an_export_that_answers_otherwise_is_an_error(world, model, examples, mo
     monkeypatch.setattr(tf.saved_model, "save", lambda *_, **__: None)
     monkeypatch.setattr(tf.saved_model, "load", lambda *_: loaded)
     monkeypatch.setattr(exporting, "ServingModule", mock.Mock())
+    monkeypatch.setattr(exporting, "slim", lambda *_: None)
     with pytest.raises(RuntimeError, match=r"there differs from the trained model by .* in ctr"):
         exporting.export(model, world.graph, "there", examples)
 
