@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,17 @@ from quality_parts.models import TOLERANCE, Model, all_models
 
 TRIAL_SEED = 101  # no seed of the table
 CURVE = (0.5, 0.8, 0.9, 0.95, 0.98)  # removed shares
+#: Fields of the recipe that only the ticket search reads.
+OF_SEARCH = (
+    "keep",
+    "rounds",
+    "prune_scope",
+    "warmup_steps",
+    "search_epochs",
+    "early_bird",
+    "pruning",
+    "ticket_tie",
+)
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,13 @@ class Plan:
             settings = self.settings(model)
         if model.name == "lightgbm":
             options = tuple(sorted(settings.items()))
-            recipe = self.recipe.replace(seed=seed)
+            recipe = without_search(self.recipe.replace(seed=seed))
             return Cell("boost", model.name, recipe, self.data, self.folder, options)
         recipe = self.recipe.replace(**{**settings, **model.fixed, "seed": seed})
-        search = self._search(recipe) if recipe.sharing == "ncs4cvr" else None
+        if recipe.sharing != "ncs4cvr":
+            recipe = without_search(recipe)
+            return Cell("train", model.name, recipe, self.data, self.folder)
+        search = self._search(recipe)
         return Cell("train", model.name, recipe, self.data, self.folder, (), search)
 
     def settings(self, model: Model) -> dict[str, Any]:
@@ -125,6 +140,15 @@ class Plan:
         """The search whose tickets a recipe takes; what it does not depend on is left out."""
         recipe = recipe.replace(control="", max_epochs=1, patience=0)
         return Cell("search", "tickets", recipe, self.data, self.folder)
+
+
+def without_search(recipe: Recipe) -> Recipe:
+    """The recipe of a model without tickets: how a search would go is left at the defaults.
+
+    So its results stay when a recipe's search changes.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(Recipe) if f.name in OF_SEARCH}
+    return recipe.replace(**defaults)
 
 
 def with_searches(cells: Sequence[Cell]) -> list[list[Cell]]:

@@ -1,4 +1,4 @@
-"""Makes cells in processes of their own, one per model, and says how long is left."""
+"""Makes cells in processes of their own, one or more a model, and says how long is left."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def make(
     with tqdm(total=len(cells), desc=recipe.name, bar_format=form, mininterval=often) as bar:
         left = list(cells)
         for group in todo:
-            jobs = collections.deque(_by_model(group))
+            jobs = collections.deque(jobs_of(group, workers))
             news = context.Queue()
             running: dict[int, multiprocessing.process.BaseProcess] = {}
             try:
@@ -114,11 +114,20 @@ class Expected:
         )
 
 
-def _by_model(cells: Sequence[Cell]) -> list[list[Cell]]:
+def jobs_of(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
+    """What one process makes each: a model's cells, which share what it opened and compiled.
+
+    Where there are fewer models than workers (all searches count as one), the longest are halved.
+    """
     by_model: dict[str, list[Cell]] = collections.defaultdict(list)
     for cell in cells:
         by_model[cell.model].append(cell)
-    return list(by_model.values())
+    jobs = list(by_model.values())
+    while 0 < len(jobs) < min(workers, len(cells)):
+        longest = max(jobs, key=len)
+        jobs.remove(longest)
+        jobs += [longest[::2], longest[1::2]]
+    return jobs
 
 
 def _hear(news, left: list[Cell], failures: list[str], speeds, bar, wait: float = 1.0) -> bool:

@@ -77,6 +77,21 @@ def test_a_cell_does_not_depend_on_gates_and_files(cell):
     assert dataclasses.replace(cell, recipe=recipe).path == cell.path
 
 
+def test_only_cells_with_tickets_depend_on_how_the_recipe_searches(plan, models):
+    from quality_parts.plan import OF_SEARCH
+
+    other = {"prune_scope": "layer", "pruning": "polynomial"}
+    for field in OF_SEARCH:
+        value = other.get(field, 0.5 if isinstance(getattr(RECIPE, field), float) else 7)
+        moved = dataclasses.replace(plan, recipe=RECIPE.replace(**{field: value}))
+        for name in ("shared_bottom", "lightgbm"):
+            assert moved.cell(models[name], 1).path == plan.cell(models[name], 1).path
+        chosen = dict(plan.settings(models["ncs4cvr"]), **{field: value})
+        ours = plan.cell(models["ncs4cvr"], 1, chosen)
+        assert ours.path != plan.cell(models["ncs4cvr"], 1).path
+        assert ours.search.path != plan.cell(models["ncs4cvr"], 1).search.path
+
+
 def test_results_of_other_code_are_made_anew_unless_asked_for(cell):
     assert cell.stored() is None
     cell.store({"watched": 0.7})
@@ -85,6 +100,24 @@ def test_results_of_other_code_are_made_anew_unless_asked_for(cell):
     cell.path.write_text(json.dumps(result | {"code": "other"}))
     assert cell.stored() is None
     assert cell.stored(any_code=True)["watched"] == 0.7
+
+
+def test_every_worker_gets_searches_and_every_cell_is_made_once(plan, models):
+    from quality_parts.workers import jobs_of
+
+    searches = [plan.cell(models["ncs4cvr"], seed).search for seed in range(1, 6)]
+    for workers, sizes in ((1, [5]), (2, [2, 3]), (3, [1, 2, 2]), (9, [1] * 5)):
+        jobs = jobs_of(searches, workers)
+        assert sorted(map(len, jobs)) == sizes
+        assert {c.path for job in jobs for c in job} == {c.path for c in searches}
+    assert jobs_of([], 2) == []
+
+
+def test_a_model_stays_in_one_process_where_there_are_enough_models(plan, models):
+    from quality_parts.workers import jobs_of
+
+    cells = [plan.cell(models[m], seed) for m in ("mmoe", "ple") for seed in (1, 2, 3)]
+    assert jobs_of(cells, 2) == [cells[:3], cells[3:]]
 
 
 def test_tuning_keeps_the_trial_that_validates_best(plan, models):
