@@ -11,3 +11,9 @@ class TaskTickets(Artifact):
     """One lottery ticket per task: `tickets.npz` and `tickets.json` (ncs4cvr.models.tickets)."""
 
     TYPE_NAME = "TaskTickets"
+
+
+class DeadLetters(Artifact):
+    """Rows of a log that broke a rule (dead_letters-*.jsonl), and counts.json of all rows."""
+
+    TYPE_NAME = "DeadLetters"

@@ -48,8 +48,8 @@ def labels_of(table: pa.Table) -> dict[str, np.ndarray]:
     return {n[len(LABEL) :]: values(table, n) for n in table.column_names if n.startswith(LABEL)}
 
 
-def tidy(table: pa.Table, plan: Plan, when: str) -> tuple[pa.Table, int]:
-    """Sorted by user and `when`, without rows equal in every raw column; how many those were.
+def tidy(table: pa.Table, plan: Plan, when: str) -> tuple[pa.Table, pa.Table]:
+    """Sorted by user and `when`, without rows equal to others in every raw column; and those.
 
     Ties are settled by values, never by the order of the files.
     """
@@ -63,7 +63,7 @@ def tidy(table: pa.Table, plan: Plan, when: str) -> tuple[pa.Table, int]:
         key = key[order]
         fresh[1:] &= key[1:] == key[:-1]
     fresh[1:] = ~fresh[1:]
-    return table.take(pa.array(order[fresh])), int((~fresh).sum())
+    return table.take(pa.array(order[fresh])), table.take(pa.array(order[~fresh]))
 
 
 def video_tallies(plan: Plan) -> list[Tally]:

@@ -1,15 +1,20 @@
 # No `from __future__ import annotations` here: TFX's @component reads the annotations as objects.
 """DataGate: the step that stops the pipeline when its data is not what the schema promises."""
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import io_utils
 
+from ncs4cvr.components.artifacts import DeadLetters
+from ncs4cvr.components.report import check_written
 from ncs4cvr.schemas.data_schema import describe
 
 PASSED = "passed_id"  # what a DataBlessing says passed: the id of a statistics artifact
@@ -38,8 +43,12 @@ def DataGate(
     skew: InputArtifact[standard_artifacts.ExampleAnomalies],
     blessing: OutputArtifact[DataBlessing],
     code_version: Parameter[str],
+    dead_letters: InputArtifact[DeadLetters] = None,
 ):
     """Raises DataRefused where a validator found an anomaly; else blesses the statistics.
+
+    Before that, it raises RowsLost where the examples that the statistics saw, and the dead letters
+    on disk, are not as many as were counted when the log was read.
 
     Args:
       statistics: what the validators looked at.
@@ -49,7 +58,10 @@ def DataGate(
       skew: of DistributionValidator, between splits of this run.
       blessing: says which statistics passed; components that need good data wait for it.
       code_version: of this gate, for TFX's cache.
+      dead_letters: of VideoLogExampleGen; other example gens count nothing.
     """
+    if dead_letters is not None:
+        _check_rows(dead_letters, statistics)
     expected = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
     complaints = [
         *_all_complaints(anomalies.uri, "Split-", "in {}", expected),
@@ -60,6 +72,28 @@ def DataGate(
         raise DataRefused(refusal(complaints))
     blessing.set_int_custom_property(PASSED, statistics.id)
     io_utils.write_string_file(f"{blessing.uri}/BLESSED", "")
+
+
+def _check_rows(dead_letters: DeadLetters, statistics: artifact.Artifact) -> None:
+    counts = read_counts(dead_letters.uri)
+    letters = dict.fromkeys(counts, 0)
+    for name in fileio.listdir(dead_letters.uri):
+        if name.startswith("dead_letters-"):
+            with fileio.open(f"{dead_letters.uri}/{name}", "rb") as stream:
+                letters[name.split("-")[1]] += sum(1 for _ in stream)
+    examples = {
+        split: int(
+            stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples
+        )
+        for split in counts["events"]["examples"]
+    }
+    check_written(counts, letters, examples)
+
+
+def read_counts(uri: str) -> dict[str, Any]:
+    """What VideoLogExampleGen counted, out of its dead letters' folder."""
+    with fileio.open(f"{uri}/counts.json", "rb") as stream:
+        return json.loads(stream.read())
 
 
 def refusal(complaints: list[str]) -> str:

@@ -14,17 +14,12 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from ncs4cvr.components.artifacts import DeadLetters
 from ncs4cvr.components.log_pipeline import write_examples
 from ncs4cvr.components.plan import check_rows
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe import from_plain
-
-
-class DeadLetters(types.Artifact):
-    """Rows of a log that broke a rule (dead_letters-*.jsonl), and counts.json of all rows."""
-
-    TYPE_NAME = "DeadLetters"
 
 
 def rows_to_json(log: Log, features: Sequence[Feature]) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from ncs4cvr.components.parsing import DAY, ORDER, TIME, USER, VIDEO, Sieve, dea
 from ncs4cvr.components.plan import Plan, Unit
 from ncs4cvr.components.readers import blocks
 from ncs4cvr.components.records import LogError
-from ncs4cvr.components.report import check_totals, merge, sheet
+from ncs4cvr.components.report import OUTSIDE, check_totals, merge, sheet
 from ncs4cvr.components.tf_example import encode
 
 COUNTS = "counts"
@@ -117,13 +117,17 @@ class Tidy(_Step):
             check_totals(totals, plan.log)
         rows, past = read_refs(refs, "events"), read_refs(refs, "history")
         if past is not None:
-            past, duplicates = tidy(past, plan, ORDER)
-            counts = {"duplicates": duplicates, "kept": past.num_rows}
+            past, dropped = tidy(past, plan, ORDER)
+            counts = {"duplicates": dropped.num_rows, "kept": past.num_rows}
             yield beam.pvalue.TaggedOutput(COUNTS, sheet("history", counts))
             yield self._one("past", bucket, past)
         if rows is not None:
-            rows, duplicates = tidy(rows, plan, TIME)
-            counts = {"duplicates": duplicates, "history_only": _outside(plan, rows)}
+            rows, dropped = tidy(rows, plan, TIME)
+            counts = {
+                "duplicates": dropped.num_rows,
+                "history_only": _per_split(plan, rows)[OUTSIDE],
+                **{f"duplicate:{k}": n for k, n in _per_split(plan, dropped).items()},
+            }
             yield beam.pvalue.TaggedOutput(COUNTS, sheet("events", counts))
             yield self._one("rows", bucket, rows)
         asked = ask(plan, rows, past)
@@ -133,13 +137,14 @@ class Tidy(_Step):
             yield beam.pvalue.TaggedOutput("asked", ref)
 
 
-def _outside(plan: Plan, rows: pa.Table) -> int:
-    """Rows on days of no split: they serve as history only."""
+def _per_split(plan: Plan, rows: pa.Table) -> dict[str, int]:
+    """Rows on the days of every split, and on days of none, which serve as history only."""
     day = rows[DAY].to_numpy()
-    inside = np.zeros(len(day), bool)
-    for split in plan.log.splits:
-        inside |= (day >= day_number(split.first)) & (day <= day_number(split.last))
-    return int((~inside).sum())
+    counts = {
+        split.name: int(((day >= day_number(split.first)) & (day <= day_number(split.last))).sum())
+        for split in plan.log.splits
+    }
+    return {**counts, OUTSIDE: len(day) - sum(counts.values())}
 
 
 class Answer(_Step):

@@ -13,7 +13,12 @@ from ncs4cvr.components.records import LogError
 from ncs4cvr.schemas.log import Log
 
 SHOWN = 5  # dead letters that an error message shows
+OUTSIDE = "no split"  # where rows on days of no split are counted
 Sheet = dict[str, Any]
+
+
+class RowsLost(RuntimeError):
+    """Rows read are not rows written plus duplicates plus dead letters."""
 
 
 def sheet(kind: str, counts: Mapping[str, int], first: Iterable[list[Any]] = ()) -> Sheet:
@@ -61,10 +66,12 @@ def check_totals(totals: Sheet, log: Log) -> None:
 
 
 def report(totals: Sheet, log: Log) -> dict[str, Any]:
-    """The contents of counts.json. Raises RuntimeError if a row went astray.
+    """The contents of counts.json. Raises RowsLost if a row went astray.
 
     events: rows = examples + duplicates + dead + history_only; an orphan is a conversion without
-    the label it is given (kept ones are examples, dropped ones dead).
+    the label it is given (kept ones are examples, dropped ones dead). What was neither dead nor a
+    duplicate is counted three times, by who parses, who drops duplicates and who writes; per split
+    rows = examples + duplicates.
     """
     result: dict[str, Any] = {}
     for kind, counts in totals["counts"].items():
@@ -84,12 +91,83 @@ def report(totals: Sheet, log: Log) -> dict[str, Any]:
             written = sum(told["examples"].values()) + told["history_only"]
         accounted = written + counts.get("duplicates", 0) + sum(told["dead"].values())
         if accounted != told["rows"]:
-            raise RuntimeError(
+            raise RowsLost(
                 f"{kind}: {told['rows']:,} rows were read but {accounted:,} are accounted for: "
                 f"{told}; this is a defect of ncs4cvr, please report it"
             )
+        if kind == "events":
+            told["splits"] = _per_split(counts, told, log)
         result[kind] = told
     return result
+
+
+def _per_split(
+    counts: Mapping[str, int], told: Mapping[str, Any], log: Log
+) -> dict[str, dict[str, int]]:
+    """Split -> its rows that were no dead letters, and what became of them."""
+    living = told["rows"] - sum(told["dead"].values())
+    rows = {split.name: counts.get(f"split:{split.name}", 0) for split in log.splits}
+    written = {**told["examples"], OUTSIDE: told["history_only"]}
+    splits = {}
+    for name, read in {**rows, OUTSIDE: living - sum(rows.values())}.items():
+        duplicates = counts.get(f"duplicate:{name}", 0)
+        if read != written[name] + duplicates:
+            raise RowsLost(
+                f"events of {name!r}: {read:,} rows were read, {written[name]:,} written and "
+                f"{duplicates:,} dropped as duplicates; this is a defect of ncs4cvr, please "
+                "report it"
+            )
+        splits[name] = {"rows": read, "written": written[name], "duplicates": duplicates}
+    return splits
+
+
+def check_written(
+    counts: Mapping[str, Any], letters: Mapping[str, int], examples: Mapping[str, int]
+) -> None:
+    """Raises RowsLost where files hold other numbers of rows than counts.json says.
+
+    Args:
+      counts: the contents of counts.json.
+      letters: kind of file -> the dead letters found in files.
+      examples: split -> the examples found in files.
+    """
+    wrong = [
+        f"{kind}: {dead:,} dead letters counted, {letters.get(kind, 0):,} kept"
+        for kind, dead in ((kind, sum(told["dead"].values())) for kind, told in counts.items())
+        if letters.get(kind, 0) != dead
+    ]
+    wrong += [
+        f"{split}: {written:,} examples counted, {examples.get(split, 0):,} found"
+        for split, written in counts["events"]["examples"].items()
+        if examples.get(split, 0) != written
+    ]
+    if wrong:
+        raise RowsLost(
+            f"rows went astray after they were counted: {'; '.join(wrong)}. A file was changed, or "
+            "lost, or this is a defect of ncs4cvr; run again, and report it if it comes back"
+        )
+
+
+def describe_rows(counts: Mapping[str, Any]) -> list[str]:
+    """counts.json for people: a line of sums for every kind of file, and why letters are dead."""
+    lines = []
+    for kind, one in counts.items():
+        if kind == "events":
+            written = [f"{n:,} {split}" for split, n in one["examples"].items()]
+            written.append(f"{one['history_only']:,} of {OUTSIDE}")
+        else:
+            kept = one["rows"] - sum(one["dead"].values())
+            written = [f"{kept - one.get('duplicates', one.get('duplicate_keys', 0)):,} kept"]
+        twice = one.get("duplicates", one.get("duplicate_keys", 0))
+        lines.append(
+            f"rows of {kind}: {one['rows']:,} = {' + '.join(written)} + {twice:,} duplicates "
+            f"+ {sum(one['dead'].values()):,} dead letters"
+        )
+        dead = sorted(one["dead"].items(), key=lambda pair: -pair[1])
+        lines += [f"  {n:,} dead: {reason}" for reason, n in dead[:SHOWN]]
+        if len(dead) > SHOWN:
+            lines.append(f"  and {len(dead) - SHOWN} more reasons")
+    return lines
 
 
 def _starting(counts: Mapping[str, int], prefix: str) -> dict[str, int]:

@@ -113,6 +113,7 @@ def create_pipeline(
         drift=drift.outputs["anomalies"],
         skew=skew.outputs["anomalies"],
         code_version=code_version("ncs4cvr.components.data_gate"),
+        dead_letters=example_gen.outputs.get("dead_letters"),
     )
 
     transform = Transform(

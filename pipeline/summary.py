@@ -15,6 +15,8 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
+from ncs4cvr.components.data_gate import read_counts
+from ncs4cvr.components.report import describe_rows
 from ncs4cvr.pipeline.local import Step
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -44,6 +46,7 @@ def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> 
         "seconds": {name: round(step.seconds, 2) for name, step in steps.items()},
         "cached": [name for name, step in steps.items() if step.cached],
         "peak_rss_mb": round(peak_rss_mb),
+        "rows": _counts(steps),
         "test_rows": _rows(
             _output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name
         ),
@@ -116,6 +119,13 @@ def _json(artifact: Artifact, file: str) -> dict[str, Any]:
     return json.loads((Path(artifact.uri) / file).read_text(encoding="utf-8"))
 
 
+def _counts(steps: Mapping[str, Step]) -> dict[str, Any]:
+    """What became of every row of the log; nothing where another example gen reads it."""
+    if "VideoLogExampleGen" not in steps:
+        return {}
+    return read_counts(_output(steps, "VideoLogExampleGen", "dead_letters").uri)
+
+
 def _rows(statistics: Artifact, split: str) -> int:
     proto = stats_artifact_utils.load_statistics(statistics, split).proto()
     return int(proto.datasets[0].num_examples)
@@ -140,6 +150,9 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
     work = {n: s for n, s in summary["seconds"].items() if n not in summary["cached"] and s >= 0.5}
     seconds = ", ".join(f"{name} {s:.0f}" for name, s in work.items())
     lines += [
+        "",
+        *describe_rows(summary["rows"]),
+        "",
         f"model: {summary['bytes']['savedmodel'] / 1e6:.1f} MB",
         _serving_line(summary["serving"]),
         f"seconds: {seconds or 'all cached'}; in all {sum(summary['seconds'].values()):.0f}",

@@ -1,5 +1,7 @@
 """The gate lets clean data through and says what is wrong with the rest."""
 
+import json
+
 import pytest
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
@@ -7,7 +9,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 from tfx.types import standard_artifacts
 
 from ncs4cvr.components import data_gate
+from ncs4cvr.components.artifacts import DeadLetters
 from ncs4cvr.components.data_gate import DataBlessing, DataRefused, complaints
+from ncs4cvr.components.report import RowsLost
 
 SCHEMA = """
 feature { name: "tab" type: INT presence { min_fraction: 1 } value_count { min: 1 max: 1 }
@@ -159,3 +163,33 @@ def test_the_gate_reads_every_validator(artifacts, tmp_path, artifact, folder, w
     with pytest.raises(DataRefused, match=where):
         run_gate(artifacts)
     assert not (tmp_path / "blessing").exists()
+
+
+@pytest.fixture
+def counted(artifacts, tmp_path):
+    """The artifacts of a log of 4 rows: 3 examples of train and one dead letter."""
+    artifacts["statistics"][0].split_names = '["train"]'
+    (tmp_path / "statistics/Split-train").mkdir(parents=True)
+    data = statistics_pb2.DatasetFeatureStatistics(num_examples=3)
+    statistics = statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
+    (tmp_path / "statistics/Split-train/FeatureStats.pb").write_bytes(
+        statistics.SerializeToString()
+    )
+    letters = DeadLetters()
+    letters.uri = str(tmp_path / "letters")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/dead_letters-events-00000.jsonl").write_text('{"row": 1}\n')
+    counts = {"events": {"rows": 4, "dead": {"odd": 1}, "examples": {"train": 3}}}
+    (tmp_path / "letters/counts.json").write_text(json.dumps(counts))
+    return {**artifacts, "dead_letters": [letters]}
+
+
+def test_the_gate_passes_what_was_counted(counted):
+    run_gate(counted)
+    assert counted["blessing"][0].get_int_custom_property(data_gate.PASSED) == 7
+
+
+def test_a_dead_letter_that_is_gone_stops_the_run(counted, tmp_path):
+    (tmp_path / "letters/dead_letters-events-00000.jsonl").unlink()
+    with pytest.raises(RowsLost, match="events: 1 dead letters counted, 0 kept"):
+        run_gate(counted)

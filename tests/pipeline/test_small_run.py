@@ -70,6 +70,14 @@ def test_the_summary_has_every_field(first):
     assert set(first["slices"]) == {f"tab={tab}" for tab in range(4)}
 
 
+def test_every_row_of_the_log_is_shown(first):
+    events = first["rows"]["events"]
+    assert events["examples"] == {"train": 2000, "validate": 500, "test": 500}
+    assert events["rows"] == 3000
+    assert events["duplicates"] == events["history_only"] == sum(events["dead"].values()) == 0
+    assert first["rows"]["users"]["rows"] == 60
+
+
 def test_tickets_of_a_search_keep_one_half_or_all(first):
     """keep=0.5 after one round; a task whose dense round was better keeps everything."""
     for removed in first["sparsity"].values():
