@@ -9,11 +9,13 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.io import fileio
 from tfx.types.artifact import Artifact
 
+from ncs4cvr.components import checksums
+
 Artifacts = dict[str, list[Artifact]]
 
 
 class LatestPassed(ResolverStrategy):
-    """The latest artifact that passed its gate, is still there and is not the candidate itself.
+    """The latest artifact that passed its gate, is whole and is not the candidate itself.
 
     A run that changes nothing thus finds what the run before found, and every component that
     compares is cached. TFX's LatestBlessedModelStrategy would hand it its own model instead.
@@ -48,6 +50,8 @@ class LatestPassed(ResolverStrategy):
             if self._passed_key and blessing.get_int_custom_property(self._passed_key) != 1:
                 continue
             passed = by_id.get(blessing.get_int_custom_property(self._id_key))
-            if passed and passed.id not in but and fileio.exists(passed.uri):
+            if not passed or passed.id in but or not fileio.exists(passed.uri):
+                continue
+            if not checksums.damage(passed.uri):
                 return [passed]
         return []

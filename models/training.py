@@ -124,7 +124,7 @@ def fit(
 
     `patience` epochs in a row may be no better than the best one; the next such epoch is the last.
     A run that was stopped goes on after its last finished epoch, from `checkpoint`, and without
-    dropout ends with the same weights as one that was not.
+    dropout ends with the same weights as one that was not. A damaged checkpoint is thrown away.
 
     Args:
       model: a compiled ranker that has been called once.
@@ -140,6 +140,10 @@ def fit(
     story = tf.Variable("", trainable=False)
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, best=best, story=story)
     manager = tf.train.CheckpointManager(state, checkpoint, max_to_keep=1)
+    if manager.latest_checkpoint and not _whole(manager.latest_checkpoint):
+        log.warning("the checkpoint in %s is damaged: training begins anew", checkpoint)
+        tf.io.gfile.rmtree(checkpoint)
+        manager = tf.train.CheckpointManager(state, checkpoint, max_to_keep=1)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).expect_partial()
         history = History(**json.loads(story.numpy()))
@@ -161,6 +165,17 @@ def fit(
         log.info("%s  loss %.4f  validation %s", title, loss, aucs)
     _copy(best, model.trainable_variables)
     return history
+
+
+def _whole(checkpoint: str) -> bool:
+    """Whether all of it can be read; TensorFlow keeps a checksum of every tensor."""
+    try:
+        reader = tf.train.load_checkpoint(checkpoint)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception:  # IndexError, tf.errors.DataLossError and others, by what is broken
+        return False
+    return True
 
 
 def _copy(source, target) -> None:

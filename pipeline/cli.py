@@ -10,7 +10,14 @@ import traceback
 from collections.abc import Sequence
 
 from ncs4cvr.pipeline import commands, recipe_files
-from ncs4cvr.pipeline.status import FAULT, INTERRUPTED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import (
+    FAULT,
+    INTERRUPTED,
+    TERMINATED,
+    USAGE,
+    CommandFailed,
+    Terminated,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,8 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         return options.command(options)
-    except KeyboardInterrupt:
-        status, message = INTERRUPTED, "interrupted; the next run goes on from what is finished"
+    except KeyboardInterrupt as stop:
+        status = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        message = "interrupted; the next run goes on from what is finished"
     except CommandFailed as error:
         status, message = error.status, str(error)
     except recipe_files.RecipeError as error:

@@ -27,7 +27,7 @@ from ncs4cvr.components.artifacts import MODEL_ID, TaskTickets
 from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
 from ncs4cvr.components.example_gen import VideoLogExampleGen
 from ncs4cvr.components.latest_passed import LatestPassed
-from ncs4cvr.components.pusher import Pusher
+from ncs4cvr.components.pusher import KEEP_VERSIONS, Pusher
 from ncs4cvr.components.readers import fingerprint
 from ncs4cvr.components.serving_check import ServingCheck
 from ncs4cvr.components.ticket_search import TicketSearch
@@ -174,6 +174,7 @@ def create_pipeline(
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
         ),
+        custom_config={KEEP_VERSIONS: recipe.keep_versions},
     )
     return Pipeline(
         pipeline_name=recipe.name,
@@ -241,7 +242,13 @@ def for_training(recipe: Recipe) -> Recipe:
     log = dataclasses.replace(recipe.log, events="", users="", videos="", history="")
     unset = dict.fromkeys(SERVING_BOUNDS, 0.0)
     return recipe.replace(
-        log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0, **unset
+        log=log,
+        gates=(),
+        slices=(),
+        data_schema="",
+        drift_threshold=0.0,
+        keep_versions=Recipe.keep_versions,
+        **unset,
     )
 
 

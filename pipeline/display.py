@@ -87,8 +87,8 @@ class Display(logging.Handler):
         self._name, self._since, self._word = name, time.monotonic(), ""
 
     def end(self, outcome: str) -> None:
-        """It ended: "12.3 s", "cached" or "failed"."""
-        mark = {"failed": "✗", "cached": "="}.get(outcome, "✓")
+        """It ended: "12.3 s", "cached", "damaged" or "failed"."""
+        mark = {"failed": "✗", "damaged": "✗", "cached": "="}.get(outcome, "✓")
         name, self._name = self._name, ""
         self.say(f"{mark} {name:<{WIDTH}} {outcome:>9}")
 

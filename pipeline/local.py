@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import hashlib
 import resource
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types.artifact import Artifact
 
+from ncs4cvr.components import checksums
+from ncs4cvr.pipeline import durable, recovery
 from ncs4cvr.pipeline.create import Places, create_pipeline
 from ncs4cvr.pipeline.display import Display
 from ncs4cvr.schemas import data_schema
@@ -45,6 +47,14 @@ class ComponentFailed(Exception):
         super().__init__(f"{component}: {message}")
 
 
+class Damaged(Exception):
+    """A finished step's output is no longer what it was: it must not be taken from the cache."""
+
+    def __init__(self, component: str, uri: str, wrong: Sequence[str]):
+        super().__init__(f"{component}: {uri}: {', '.join(wrong[:3])}")
+        self.uri = uri
+
+
 @dataclass(frozen=True)
 class Step:
     """How a component ended and what it gave."""
@@ -57,25 +67,36 @@ class Step:
 def run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) -> dict[str, Step]:
     """Runs the recipe's pipeline under `folder`; components of an earlier run are not repeated.
 
+    The caller holds the folder's lock. What a process that died left there is put in order first;
+    finished outputs that are damaged are made anew.
+
     Raises:
       ComponentFailed: a component raised.
       LogError: a file of the log is missing.
-      BlockingIOError: another run works in the same folder.
     """
-    with _only_run(folder):
-        connection = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
-        places = Places(
-            artifacts=str(folder / "artifacts"),
-            serving=str(folder / "serving"),
-            checkpoints=str(folder / "checkpoints"),
-            schema=_schema_copy(recipe, folder / "schemas"),
-            tickets=str(tickets or ""),
-            tickets_digest=_digest(*sorted(tickets.iterdir())) if tickets else "",
-        )
-        pipeline = create_pipeline(recipe, places, connection, beam_args=BEAM_ARGS)
-        # What was pushed may have been removed since; the cache would not know.
-        pushed = any((folder / "serving").glob("*/saved_model.pb"))
-        return run_pipeline(pipeline, display, never_cached=() if pushed else ("Pusher",))
+    recovery.put_in_order(folder, display.say)
+    database = str(folder / recovery.DATABASE)
+    connection = metadata.sqlite_metadata_connection_config(database)
+    places = Places(
+        artifacts=str(folder / "artifacts"),
+        serving=str(folder / "serving"),
+        checkpoints=str(folder / "checkpoints"),
+        schema=_schema_copy(recipe, folder / "schemas"),
+        tickets=str(tickets or ""),
+        tickets_digest=_digest(*sorted(tickets.iterdir())) if tickets else "",
+    )
+    pipeline = create_pipeline(recipe, places, connection, beam_args=BEAM_ARGS)
+    while True:
+        try:
+            # What is served may have changed since the last push; the cache would not know.
+            steps = run_pipeline(pipeline, display, never_cached=("Pusher",))
+            break
+        except Damaged as found:  # without its folder the cache does not know it; so this ends
+            display.say(f"! {found}: made anew")
+            shutil.rmtree(found.uri)
+            checksums.unseal(found.uri)
+    recovery.keep_copy(folder)
+    return steps
 
 
 def run_pipeline(
@@ -84,7 +105,7 @@ def run_pipeline(
     """What tfx's LocalDagRunner does, with a word on every component."""
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
-        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: _run_id()}
     )
     config = runner_utils.extract_local_deployment_config(ir)
     where = config.metadata_connection_config
@@ -107,6 +128,10 @@ def run_pipeline(
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(config, name),
             ).launch()
             step = _finished(name, info, connection, time.monotonic() - began)
+            _check(name, step, ir.runtime_spec.pipeline_root.field_value.string_value)
+        except Damaged:
+            display.end("damaged")
+            raise
         except Exception as error:
             display.end("failed")
             raise ComponentFailed(name, str(error) or type(error).__name__) from error
@@ -129,18 +154,29 @@ def _finished(name: str, info: object, connection: ConnectionConfig, seconds: fl
         return Step(seconds, execution.last_known_state == Execution.CACHED, outputs)
 
 
+def _run_id() -> str:
+    """A name that no other run has, also where the clock was set back."""
+    return f"{datetime.datetime.now().isoformat()}-{uuid.uuid4().hex[:8]}"
+
+
+def _check(name: str, step: Step, root: str) -> None:
+    """Seals what a step made; raises Damaged where a cached one's output is not as it was sealed.
+
+    Folders outside the pipeline's root are somebody else's.
+    """
+    for artifact in (each for found in step.outputs.values() for each in found):
+        if not artifact.uri.startswith(f"{root}/"):
+            continue
+        if not step.cached or not checksums.sealed(artifact.uri):  # killed before it was sealed
+            checksums.seal(artifact.uri)
+        elif wrong := checksums.damage(artifact.uri):
+            raise Damaged(name, artifact.uri, wrong)
+
+
 def peak_rss_mb() -> float:
     """The most memory that this process (or one that it started) has held so far."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(each).ru_maxrss for each in who) / 1024
-
-
-@contextlib.contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    """Two runs at once would mix their metadata."""
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
 
 
 def _schema_copy(recipe: Recipe, folder: Path) -> str:
@@ -152,9 +188,7 @@ def _schema_copy(recipe: Recipe, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     copy = folder / f"{Path(recipe.data_schema).stem}-{digest}.pbtxt"
-    new = copy.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(copy)
+    durable.write(copy, text)
     return str(copy)
 
 

@@ -159,8 +159,13 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
         f"peak memory: {summary['peak_rss_mb'] / 1024:.1f} GB",
         "",
     ]
-    if summary["blessed"]:
+    if summary["pushed_to"]:
         lines.append(f"blessed, pushed to {summary['pushed_to']}")
+    elif summary["blessed"]:
+        lines.append(
+            "blessed, but not pushed: this very model was rolled back from. A new one is pushed "
+            "again; `ncs4cvr runs` names the version to bring back with `ncs4cvr rollback --to`"
+        )
     else:
         lines.append("not blessed, nothing pushed:")
         lines += [f"  {failure}" for failure in summary["failures"]]

@@ -95,6 +95,9 @@ class Recipe:
     max_model_mb: float = 0.0  # files of the model, 10^6 bytes
     max_serving_mb: float = 0.0  # resident memory after loading, TensorFlow included, 2^20 bytes
 
+    # the serving folder
+    keep_versions: int = 5  # the last pushed models that stay, so that one can be rolled back to
+
     def __post_init__(self) -> None:
         _one_of("sharing", self.sharing, SHARINGS)
         _one_of("interaction", self.interaction, INTERACTIONS)
@@ -119,6 +122,7 @@ class Recipe:
         _between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
             _between(field, getattr(self, field), 0, 10**9)
+        _between("keep_versions", self.keep_versions, 2, 10**9)
         if not self.tasks:
             raise ValueError("a recipe needs at least one task")
         if not self.hidden or min(self.hidden) < 1:

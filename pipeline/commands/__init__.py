@@ -7,6 +7,9 @@ returns the exit status. What a command needs is imported when it runs: `--help`
 #: In the order of `ncs4cvr --help`.
 NAMES = (
     "run",
+    "runs",
+    "rollback",
+    "doctor",
     "predict",
     "tickets",
     "inspect",

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
+import shutil
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline import durable, history, lock, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
-from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, CommandFailed
+from ncs4cvr.pipeline.status import (
+    DATA_REFUSED,
+    FAULT,
+    NOT_BLESSED,
+    PUSHED,
+    CommandFailed,
+    Terminated,
+)
 from ncs4cvr.schemas.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -39,23 +50,59 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs the pipeline; prints what came out."""
-    from ncs4cvr.pipeline.display import Display, chatter_to
-
+    """Runs the pipeline; prints what came out and notes it in the run's history."""
     recipe = recipe_files.load(options.recipe, tuple(options.set))
     tickets = tickets_folder(Path(options.tickets)) if options.tickets else None
     folder = Path(options.root).resolve() / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "run.log"
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock.only_one(folder, f"run {recipe.name}") as died:
+            if died:
+                history.add(folder, history.DIED, why=f"{died} ended without a word")
+            summary, text = _noted(recipe, folder, tickets, died)
+    except (lock.Locked, OSError) as error:
+        raise _explained(error, folder / "run.log") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(text)
+    return PUSHED if summary["pushed_to"] else NOT_BLESSED
+
+
+def _noted(
+    recipe: Recipe, folder: Path, tickets: Path | None, died: lock.Holder | None
+) -> tuple[dict[str, Any], str]:
+    """Runs under the lock; whatever comes of it is noted in the history."""
+    from ncs4cvr.pipeline.display import Display, chatter_to
+
+    log, began = folder / "run.log", time.monotonic()
+
+    def note(verdict: str, **facts: Any) -> None:
+        history.add(folder, verdict, seconds=round(time.monotonic() - began, 1), **facts)
+
     with chatter_to(log) as terminal, Display(terminal) as display:
         display.say(f"recipe {recipe.name}; what it makes goes to {folder}, chatter to run.log")
+        if died:
+            display.say(f"the run before died: {died}")
         try:
             summary, text = _run(recipe, folder, tickets, display)
         except Exception as error:
             logging.exception("the run failed")
-            raise _explained(error, log) from error
-    print(text)
-    return PUSHED if summary["blessed"] else NOT_BLESSED
+            failed = _explained(error, log)
+            verdict = history.REFUSED if failed.status == DATA_REFUSED else history.FAULT
+            note(verdict, why=str(error).partition("\n")[0])
+            raise failed from error
+        except KeyboardInterrupt:
+            note(history.INTERRUPTED)
+            raise
+    if not summary["blessed"]:
+        note(history.NOT_BLESSED, why="; ".join(summary["failures"]), metrics=summary["metrics"])
+    elif not summary["pushed_to"]:
+        note(history.NOT_PUSHED, why="it was rolled back from", metrics=summary["metrics"])
+    else:
+        version = Path(summary["pushed_to"]).name
+        note(history.PUSHED, version=version, metrics=summary["metrics"])
+    return summary, text
 
 
 def _run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) -> tuple[dict, str]:
@@ -67,24 +114,57 @@ def _run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) -
     display.end(f"{time.monotonic() - began:.1f} s")
     steps = local.run(recipe, folder, tickets, display)
     summary = summarize(recipe, steps, local.peak_rss_mb())
-    new = folder / "summary.json.new"
-    new.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    new.replace(folder / "summary.json")
+    durable.write(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary, table(recipe, summary)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _explained(error: Exception, log: Path) -> CommandFailed:
     """The exit status and message for what a run raised."""
+    if isinstance(error, lock.Locked):
+        return CommandFailed(FAULT, str(error))
+    told = f"{error}\nAll that was logged: {log}"
+    if cure := _cure(error, log.parent):
+        return CommandFailed(FAULT, f"{error}\n{cure}")
     from ncs4cvr.components.data_gate import DataRefused
     from ncs4cvr.components.records import LogError
     from ncs4cvr.pipeline.local import ComponentFailed
 
-    told = f"{error}\nAll that was logged: {log}"
-    if isinstance(error, BlockingIOError):
-        return CommandFailed(FAULT, f"another run is at work in {log.parent}; wait for its end")
     cause = error.__cause__ if isinstance(error, ComponentFailed) else error
     if isinstance(cause, LogError | DataRefused):
         return CommandFailed(DATA_REFUSED, told)
     if isinstance(error, ComponentFailed):
         told += "\nWhat is finished is kept; the next run goes on from there"
     return CommandFailed(FAULT, told)
+
+
+#: What libraries that raise no OSError say of a full disk.
+FULL = ("no space left on device", "disk is full", "disk quota exceeded")
+
+
+def _cure(error: BaseException, folder: Path) -> str:
+    """What to do about a full disk or a file that may not be touched; "" for anything else."""
+    for cause in _causes(error):
+        number = getattr(cause, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or any(w in str(cause).lower() for w in FULL):
+            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+            return (
+                f"The disk of {folder} is full ({free / 1e6:,.0f} MB free): make room and run "
+                "again; what is finished is kept"
+            )
+        if isinstance(cause, PermissionError) or number == errno.EROFS:
+            where = getattr(cause, "filename", None) or folder
+            return (
+                f"{where} may not be read or written by this user: give the user the right "
+                f"(chown, chmod), or run with another --root; then run again"
+            )
+    return ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

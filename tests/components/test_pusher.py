@@ -1,4 +1,4 @@
-"""A version under the serving folder is whole or absent."""
+"""A push makes sure that a model is served: once, whole, and not against a rollback."""
 
 import pytest
 from tfx.dsl.io import fileio
@@ -6,7 +6,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
-from ncs4cvr.components import pusher
+from ncs4cvr.components import pusher, versions
 from ncs4cvr.components.artifacts import MODEL_ID
 
 
@@ -20,7 +20,9 @@ def model(tmp_path):
 
 
 def files(folder):
-    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    found = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    found.pop(versions.MANIFEST, None)
+    return found
 
 
 def test_a_push_makes_one_numbered_version_with_every_file(model, tmp_path):
@@ -32,10 +34,38 @@ def test_a_push_makes_one_numbered_version_with_every_file(model, tmp_path):
 
 
 def test_two_pushes_within_a_second_are_two_versions(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(pusher.time, "time", lambda: 1700000000.5)
+    monkeypatch.setattr(versions.time, "time", lambda: 1700000000.5)
     base = tmp_path / "serving"
-    versions = [pusher.push(str(model), str(base)) for _ in range(2)]
-    assert versions == ["1700000000", "1700000001"]
+    first = pusher.push(str(model), str(base))
+    (model / "saved_model.pb").write_bytes(b"another graph")
+    assert [first, pusher.push(str(model), str(base))] == ["1700000000", "1700000001"]
+
+
+def test_the_model_that_is_served_already_is_not_copied_again(model, tmp_path):
+    base = tmp_path / "serving"
+    versions_ = {pusher.push(str(model), str(base)) for _ in range(2)}
+    assert {f.name for f in base.iterdir()} == versions_
+    assert len(versions_) == 1
+
+
+def test_a_damaged_version_is_followed_by_a_whole_one(model, tmp_path):
+    base = tmp_path / "serving"
+    first = pusher.push(str(model), str(base))
+    (base / first / "saved_model.pb").write_bytes(b"")
+    second = pusher.push(str(model), str(base))
+    assert int(second) > int(first)
+    assert versions.served(str(base)) == int(second)
+
+
+def test_a_model_that_was_rolled_back_from_is_not_pushed_again_but_the_next_one_is(model, tmp_path):
+    base = tmp_path / "serving"
+    good = pusher.push(str(model), str(base))
+    (model / "saved_model.pb").write_bytes(b"bad graph")
+    pusher.push(str(model), str(base))
+    versions.roll_back(str(base))
+    assert pusher.push(str(model), str(base)) == ""
+    (model / "saved_model.pb").write_bytes(b"next graph")
+    assert int(pusher.push(str(model), str(base))) > int(good)
 
 
 def test_a_push_that_dies_leaves_no_version_and_the_next_one_is_whole(model, tmp_path, monkeypatch):

@@ -216,3 +216,28 @@ def test_training_learns_what_is_in_the_data(whole):
 def test_early_stop_watches_minus_the_error_of_ratios(recipe):
     metrics = {"ctr_auc": 0.8, "cvr_mse": 0.1, "ctcvr_mse": 0.1}
     assert training.watched(recipe, metrics) == pytest.approx((0.8 - 0.1 - 0.1) / 3)
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "index", "state"])
+def test_a_damaged_checkpoint_begins_the_training_anew(build, world, tmp_path, monkeypatch, harm):
+    monkeypatch.setattr(training, "train_epoch", lambda model, *_: _nudge(model))
+    _scripted(monkeypatch, [0.6, 0.7] * 5)
+    _fit(build(max_epochs=2), world, tmp_path)
+    (data,) = tmp_path.glob("*.data-*")
+    whole = data.read_bytes()
+    if harm == "truncate":
+        data.write_bytes(whole[:-100])
+    elif harm == "flip":
+        data.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    elif harm == "remove":
+        data.unlink()
+    elif harm == "index":
+        next(tmp_path.glob("*.index")).write_bytes(b"noise")
+    else:
+        (tmp_path / "checkpoint").write_bytes(b"noise")
+    epochs = []
+    _fit(build(max_epochs=2), world, tmp_path, lambda epoch, *_: epochs.append(epoch))
+    assert epochs == [0, 1]
+    epochs.clear()
+    _fit(build(max_epochs=2), world, tmp_path, lambda epoch, *_: epochs.append(epoch))
+    assert epochs == []  # the new checkpoint is whole

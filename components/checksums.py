@@ -1,0 +1,86 @@
+"""Checksums of folders: what a folder held when it was finished, and what it holds now.
+
+A seal is a file of checksums beside the folder it is about: `<parent>/.<name>.checksums.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+
+from tfx.dsl.io import fileio
+
+PIECE = 1 << 20
+Sums = dict[str, str]
+
+
+def of(folder: str, but: str = "") -> Sums:
+    """Path below the folder -> SHA-256 of the file, in hex; `but` names one that is left out."""
+    found = {}
+    for where, _, names in fileio.walk(folder):
+        for name in names:
+            path = os.path.join(where, name)
+            below = os.path.relpath(path, folder)
+            if below != but:
+                found[below] = of_file(path)
+    return dict(sorted(found.items()))
+
+
+def of_file(path: str) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with fileio.open(path, "rb") as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """One line per file that is missing, changed or more than was expected.
+
+    >>> differences({"a": "1", "b": "2"}, {"b": "3", "c": "4"})
+    ['a is missing', 'b has changed', 'c is new']
+    """
+    lines = [f"{name} is missing" for name in expected if name not in found]
+    lines += [
+        f"{name} has changed" for name, sum_ in expected.items() if found.get(name, sum_) != sum_
+    ]
+    return lines + [f"{name} is new" for name in found if name not in expected]
+
+
+def seal(folder: str) -> None:
+    """Notes what a finished folder holds."""
+    path = _seal_of(folder)
+    with fileio.open(f"{path}.new", "w") as stream:
+        stream.write(json.dumps(of(folder), indent=1))
+    fileio.rename(f"{path}.new", path, overwrite=True)
+
+
+def sealed(folder: str) -> bool:
+    """Whether the folder has a seal."""
+    return fileio.exists(_seal_of(folder))
+
+
+def damage(folder: str) -> list[str]:
+    """What is no longer as it was sealed, a line each; nothing where there is no seal."""
+    if not sealed(folder):
+        return []
+    try:
+        with fileio.open(_seal_of(folder), "r") as stream:
+            expected = json.loads(stream.read())
+    except ValueError:
+        return ["its checksums cannot be read"]
+    return differences(expected, of(folder))
+
+
+def unseal(folder: str) -> None:
+    """Forgets what the folder held."""
+    if sealed(folder):
+        fileio.remove(_seal_of(folder))
+
+
+def _seal_of(folder: str) -> str:
+    parent, name = os.path.split(folder.rstrip("/"))
+    return os.path.join(parent, f".{name}.checksums.json")

@@ -1,0 +1,197 @@
+"""The serving folder: numbered versions of a model, each whole or absent.
+
+TF Serving serves the highest number. So everything that changes what is served, a push or a
+rollback, is one new folder under a higher number, which one rename brings about: at no moment is
+there no version, nobody reads half of one, and what was served before stays where it is. A version
+holds `assets.extra/manifest.json`, which TF Serving does not read: the checksums of its files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from tfx.dsl.io import fileio
+
+from ncs4cvr.components import checksums
+
+MANIFEST = "assets.extra/manifest.json"
+UNFINISHED, LEAVING = ".pushing", ".removing-"  # no numbers: TF Serving does not see them
+
+
+class VersionError(ValueError):
+    """A version that is asked for is not there, or not whole; says which are."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a version says of itself.
+
+    Attributes:
+      files: path -> SHA-256 of every file but the manifest.
+      pushed: when, in UTC.
+      copy_of: the version that a rollback copied; "" after a push.
+      refused: contents (see `content`) that were rolled back from: they are not pushed anew.
+    """
+
+    files: dict[str, str]
+    pushed: str
+    copy_of: str = ""
+    refused: Sequence[str] = ()
+
+    @property
+    def content(self) -> str:
+        """One digest of all files."""
+        return content(self.files)
+
+
+def content(files: dict[str, str]) -> str:
+    """One digest of the checksums of a model's files."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
+
+def numbers(base: str) -> list[int]:
+    """The versions under `base`, the served one last."""
+    names = fileio.listdir(base) if fileio.exists(base) else []
+    return sorted(int(n) for n in (name.rstrip("/") for name in names) if n.isdigit())
+
+
+def manifest(base: str, version: int) -> Manifest:
+    """What the version says of itself. Raises VersionError where it does not."""
+    path = os.path.join(base, str(version), MANIFEST)
+    try:
+        with fileio.open(path, "r") as stream:
+            return Manifest(**json.loads(stream.read()))
+    except (OSError, ValueError, TypeError) as error:
+        raise VersionError(f"version {version} has no readable manifest ({path})") from error
+
+
+def damage(base: str, version: int) -> list[str]:
+    """What the version's files differ in from its manifest, a line each."""
+    try:
+        expected = manifest(base, version).files
+    except VersionError as error:
+        return [str(error)]
+    return checksums.differences(expected, checksums.of(os.path.join(base, str(version)), MANIFEST))
+
+
+def served(base: str) -> int:
+    """The version that TF Serving serves; 0 where there is none or it is damaged."""
+    newest = max(numbers(base), default=0)
+    return 0 if not newest or damage(base, newest) else newest
+
+
+def publish(model: str, base: str, copy_of: str = "", refused: Sequence[str] = ()) -> str:
+    """Copies a SavedModel to the next version under `base`; returns the version's number.
+
+    The number is the time in seconds, or one more than the highest there is: a clock that was set
+    back must not bring forth a version that nobody serves. The copy is read back before it appears,
+    and on a local disk it is there to stay (fsync) before and after the rename.
+
+    Raises:
+      OSError: the copy differs from the model; nothing is published.
+    """
+    files = checksums.of(model, MANIFEST)
+    unfinished = os.path.join(base, UNFINISHED)
+    if fileio.exists(unfinished):  # of a push that was killed
+        fileio.rmtree(unfinished)
+    for name in files:
+        to = os.path.join(unfinished, name)
+        fileio.makedirs(os.path.dirname(to))
+        fileio.copy(os.path.join(model, name), to)
+    wrong = checksums.differences(files, checksums.of(unfinished))
+    if wrong:
+        raise OSError(f"the copy of {model} in {unfinished} is not what was copied: {wrong}")
+    now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+    told = asdict(Manifest(files, now, copy_of, list(refused)))
+    fileio.makedirs(os.path.join(unfinished, os.path.dirname(MANIFEST)))
+    with fileio.open(os.path.join(unfinished, MANIFEST), "w") as stream:
+        stream.write(json.dumps(told, indent=1))
+    _keep(unfinished)
+    version = str(max([int(time.time()), *(n + 1 for n in numbers(base))]))
+    fileio.rename(unfinished, os.path.join(base, version))
+    _keep(base, below=False)
+    return version
+
+
+def retain(base: str, keep: int) -> list[int]:
+    """Removes all but the last `keep` versions, and damaged ones below the newest; says which.
+
+    The newest one stays, whole or not, and so does the last that a run pushed, which a rollback may
+    have left behind.
+    """
+    for name in fileio.listdir(base):
+        if name.startswith(LEAVING):  # of a removal that was killed
+            fileio.rmtree(os.path.join(base, name))
+    *older, newest = numbers(base)
+    whole = [n for n in older if not damage(base, n)]
+    pushed = [n for n in (*whole, newest) if not damage(base, n) and not manifest(base, n).copy_of]
+    stay = {newest, *pushed[-1:], *whole[max(0, len(whole) - keep + 1) :]}
+    gone = [n for n in older if n not in stay]
+    for number in gone:
+        leaving = os.path.join(base, f"{LEAVING}{number}")
+        fileio.rename(os.path.join(base, str(number)), leaving)
+        fileio.rmtree(leaving)
+    return gone
+
+
+def roll_back(base: str, to: int = 0) -> tuple[str, int]:
+    """Publishes an earlier version's content anew; returns the new version and the one it copies.
+
+    The older content comes under a new, highest number instead of the newer versions being moved
+    away: with these gone, TF Serving would unload the model in use before the older one is loaded,
+    and clients that ask for a version by its number would lose it.
+
+    to: the version to go back to; 0: the last whole one before what is served and of other content.
+      After a rollback "before" means before the version that was copied, so that going back twice
+      goes two steps back.
+
+    Raises:
+      VersionError: there is no such version, it is damaged, or it is what is served already.
+    """
+    found = numbers(base)
+    if not found:
+        raise VersionError(f"{base} holds no version; the first `ncs4cvr run` that is blessed does")
+    whole = {n: manifest(base, n) for n in found if not damage(base, n)}
+    now = whole.get(found[-1])
+    target = to or _before(whole, now, found[-1])
+    if target not in whole:
+        state = "is damaged" if target in found else "is not there"
+        known = ", ".join(map(str, whole)) or "none"
+        raise VersionError(f"version {target} {state}; whole ones under {base}: {known}")
+    content_ = whole[target].content
+    if now and now.content == content_:
+        raise VersionError(f"version {found[-1]}, which is served, holds the same as {target}")
+    refused = {*now.refused, now.content} - {content_} if now else set()
+    version = publish(os.path.join(base, str(target)), base, str(target), sorted(refused))
+    return version, target
+
+
+def _before(whole: dict[int, Manifest], now: Manifest | None, newest: int) -> int:
+    start = int(now.copy_of or newest) if now else newest
+    for number in sorted(whole, reverse=True):
+        if number < start and not whole[number].copy_of:
+            if now is None or whole[number].content != now.content:
+                return number
+    raise VersionError(
+        f"no whole version of other content lies before {start}; there are: "
+        f"{', '.join(map(str, whole)) or 'none'}"
+    )
+
+
+def _keep(folder: str, below: bool = True) -> None:
+    """Waits until the disk has a local folder; object stores have what they acknowledged."""
+    if not os.path.isdir(folder):
+        return
+    for where, _, names in os.walk(folder) if below else [(folder, [], [])]:
+        for path in (*(os.path.join(where, name) for name in names), where):
+            number = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)

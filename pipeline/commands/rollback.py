@@ -1,0 +1,51 @@
+"""`ncs4cvr rollback`: serves an earlier version again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ncs4cvr.pipeline import history, lock
+from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE, CommandFailed
+
+DOES = "serve an earlier version again"
+EXAMPLE = """example:
+  ncs4cvr rollback runs/kuairand
+  ncs4cvr rollback runs/kuairand --to 1795578161
+
+The version's content is published anew under the next higher number, which TF Serving then serves;
+no version is taken away. A run does not push a model again that was rolled back from."""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Run and version."""
+    command.add_argument("folder", metavar="RUN_DIR", help="the folder of a run (runs/<recipe>)")
+    command.add_argument(
+        "--to", type=int, default=0, metavar="VERSION", help="default: the one before"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Publishes an earlier version anew and notes it in the run's history."""
+    folder = Path(options.folder)
+    if not (folder / "serving").is_dir():
+        raise CommandFailed(
+            USAGE, f"{folder} is no folder of a run that pushed: it has no folder `serving`"
+        )
+    from ncs4cvr.pipeline.display import chatter_to
+
+    with chatter_to(Path(os.devnull)):
+        from ncs4cvr.components import versions
+
+        base = str(folder.resolve() / "serving")
+        try:
+            with lock.only_one(folder, "rollback"):
+                version, copied = versions.roll_back(base, options.to)
+                history.add(folder, history.ROLLED_BACK, version=version, why=f"to {copied}")
+        except lock.Locked as error:
+            raise CommandFailed(FAULT, str(error)) from error
+        except versions.VersionError as error:
+            raise CommandFailed(USAGE, str(error)) from error
+    print(f"version {version} holds what {copied} holds, and is served from now on")
+    return PUSHED

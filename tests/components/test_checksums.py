@@ -1,0 +1,41 @@
+"""A sealed folder tells whether it is still what it was."""
+
+import pytest
+
+from ncs4cvr.components import checksums
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "12"
+    (made / "Split-train").mkdir(parents=True)
+    (made / "Split-train/data.gz").write_bytes(b"data")
+    (made / "counts.json").write_bytes(b"{}")
+    checksums.seal(str(made))
+    return made
+
+
+def test_an_untouched_folder_is_whole_and_holds_no_more_than_before(folder):
+    assert checksums.damage(str(folder)) == []
+    assert {p.name for p in folder.iterdir()} == {"Split-train", "counts.json"}
+
+
+def test_every_change_is_named(folder):
+    (folder / "Split-train/data.gz").write_bytes(b"dota")
+    (folder / "counts.json").unlink()
+    (folder / "more").write_bytes(b"")
+    assert checksums.damage(str(folder)) == [
+        "counts.json is missing", "Split-train/data.gz has changed", "more is new"
+    ]  # fmt: skip
+
+
+def test_a_seal_that_cannot_be_read_counts_as_damage(folder):
+    (folder.parent / ".12.checksums.json").write_bytes(b"{")
+    assert checksums.damage(str(folder)) == ["its checksums cannot be read"]
+
+
+def test_a_folder_without_a_seal_is_taken_as_it_is(folder):
+    checksums.unseal(str(folder))
+    (folder / "counts.json").unlink()
+    assert not checksums.sealed(str(folder))
+    assert checksums.damage(str(folder)) == []
