@@ -2,6 +2,7 @@
 #
 #   make run      the default recipe on the bundled data; ARGS="..." goes to `ncs4cvr run`
 #   make test     unit tests               make e2e      the whole pipeline and a server, as tests
+#   make faults   breaks runs in all ways; writes docs/reliability.md
 #   make check    format, lint, types, import directions
 #   make format   put the format right     make lock     compile the lock files anew
 #   make clean    remove .venv, runs/, caches and build output; the data stays
@@ -10,7 +11,7 @@ bin := .venv/bin
 folders := schemas models components pipeline
 packages := $(folders:%=ncs4cvr.%)
 
-.PHONY: env run test e2e check format lock clean
+.PHONY: env run test e2e faults check format lock clean
 .DEFAULT_GOAL := env
 
 env:
@@ -20,13 +21,16 @@ run: env
 	$(bin)/ncs4cvr run $(ARGS)
 
 test: env
-	$(bin)/pytest -m "not e2e and not bench" $(ARGS)
+	$(bin)/pytest -m "not e2e and not bench and not faults" $(ARGS)
 
 # Only the server in tests/serving needs Node, with 310 MB of packages: without, it is skipped.
 e2e: env
 	@if command -v npm; then npm --prefix tests/serving/node ci --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm on PATH: the tests of the server in Node will be skipped"; fi
 	$(bin)/pytest tests/e2e tests/serving $(ARGS)
+
+faults: env
+	$(bin)/pytest -m faults tests/faults --table docs/reliability.md $(ARGS)
 
 check: env
 	$(bin)/ruff format --check .

@@ -1,6 +1,7 @@
 """Checksums of folders: what a folder held when it was finished, and what it holds now.
 
-A seal is a file of checksums beside the folder it is about: `<parent>/.<name>.checksums.json`.
+A seal is a file of checksums that lies where TFX keeps its own notes on a component: that of
+`<component>/<output>/<number>` is `<component>/.system/checksums/<output>/<number>.json`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[s
 def seal(folder: str) -> None:
     """Notes what a finished folder holds."""
     path = _seal_of(folder)
+    fileio.makedirs(os.path.dirname(path))
     with fileio.open(f"{path}.new", "w") as stream:
         stream.write(json.dumps(of(folder), indent=1))
     fileio.rename(f"{path}.new", path, overwrite=True)
@@ -82,5 +84,6 @@ def unseal(folder: str) -> None:
 
 
 def _seal_of(folder: str) -> str:
-    parent, name = os.path.split(folder.rstrip("/"))
-    return os.path.join(parent, f".{name}.checksums.json")
+    parent, number = os.path.split(folder.rstrip("/"))
+    component, output = os.path.split(parent)
+    return os.path.join(component, ".system", "checksums", output, f"{number}.json")

@@ -7,7 +7,7 @@ from ncs4cvr.components import checksums
 
 @pytest.fixture
 def folder(tmp_path):
-    made = tmp_path / "12"
+    made = tmp_path / "Gen/examples/12"
     (made / "Split-train").mkdir(parents=True)
     (made / "Split-train/data.gz").write_bytes(b"data")
     (made / "counts.json").write_bytes(b"{}")
@@ -18,6 +18,7 @@ def folder(tmp_path):
 def test_an_untouched_folder_is_whole_and_holds_no_more_than_before(folder):
     assert checksums.damage(str(folder)) == []
     assert {p.name for p in folder.iterdir()} == {"Split-train", "counts.json"}
+    assert {p.name for p in folder.parent.iterdir()} == {"12"}
 
 
 def test_every_change_is_named(folder):
@@ -30,7 +31,7 @@ def test_every_change_is_named(folder):
 
 
 def test_a_seal_that_cannot_be_read_counts_as_damage(folder):
-    (folder.parent / ".12.checksums.json").write_bytes(b"{")
+    (folder.parents[1] / ".system/checksums/examples/12.json").write_bytes(b"{")
     assert checksums.damage(str(folder)) == ["its checksums cannot be read"]
 
 
