@@ -19,6 +19,9 @@ import pyarrow.compute as pc
 DAY_MS = 86_400_000
 EPOCH = dt.date(1970, 1, 1)
 EXACT = 2.0**53  # beyond it a float no longer tells whole numbers apart
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # examples keep 32 bits
+LAST_MS = 253_402_300_799_999  # the end of the year 9999: moments lie this far from 1970 at most
+TICKS = {"s": 1_000, "ms": 1}  # milliseconds
 
 #: Text that stands for a missing number, trimmed and in lower case.
 MISSING_WORDS = pa.array(["", "na", "nan", "n/a", "null", "none", "\\n"])
@@ -66,17 +69,17 @@ def to_int(raw: pa.Array) -> Converted:
 
 
 def to_float(raw: pa.Array) -> Converted:
-    """Finite numbers; NaN is missing."""
+    """Finite numbers; NaN is missing. What a float of 32 bits cannot hold counts as infinite."""
     if kind_of(raw.type) == "string":
         text = _numeric_text(raw)
         try:
             number, bad = text.cast(pa.float64()), np.zeros(len(raw), bool)
         except pa.ArrowInvalid:
-            number, bad = _cell_by_cell(text, float, pa.float64())
+            number, bad = _cell_by_cell(text, _parse_float, pa.float64())
     else:
         number, bad = raw.cast(pa.float64(), safe=False), np.zeros(len(raw), bool)
     values = number.to_numpy(zero_copy_only=False)
-    infinite = np.isinf(values)
+    infinite = np.abs(values) > FLOAT32_MAX
     return pa.array(values, pa.float64(), mask=np.isnan(values) | infinite), bad | infinite
 
 
@@ -103,13 +106,12 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
     """
     offset = int(utc_offset_hours * 3_600_000)
     if kind_of(raw.type) == "time":
-        ms = raw.cast(pa.timestamp("ms", getattr(raw.type, "tz", None)), safe=False)
-        naive = getattr(raw.type, "tz", None) is None
-        return pc.subtract(ms.cast(pa.int64()), offset if naive else 0), np.zeros(len(raw), bool)
+        return _timestamp_to_ms(raw, offset)
     whole, bad = to_int(raw)
-    scaled = pc.multiply(whole, 1000 if unit == "s" else 1)
+    whole, far = _not_beyond(whole, unit)
+    scaled = pc.multiply(whole, TICKS[unit])
     if not bad.any():
-        return scaled, bad
+        return scaled, far
 
     def parse(cell: Any) -> int:
         if isinstance(cell, float) or (unit == "s" and str(cell).replace(".", "", 1).isdigit()):
@@ -127,7 +129,28 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
     null[bad] = still
     bad = bad.copy()
     bad[bad] = still
-    return pa.array(values, pa.int64(), mask=null), bad
+    within, beyond = _not_beyond(pa.array(values, pa.int64(), mask=null), "ms")
+    return within, bad | far | beyond
+
+
+def _timestamp_to_ms(raw: pa.Array, offset: int) -> Converted:
+    far = np.zeros(len(raw), bool)
+    if pa.types.is_timestamp(raw.type) and raw.type.unit == "s":  # others cannot overflow below
+        raw, far = _not_beyond(raw, "s")
+    ms = raw.cast(pa.timestamp("ms", getattr(raw.type, "tz", None)), safe=False).cast(pa.int64())
+    ms, beyond = _not_beyond(ms, "ms")
+    naive = getattr(raw.type, "tz", None) is None
+    return pc.subtract(ms, offset if naive else 0), far | beyond
+
+
+def _not_beyond(moments: pa.Array, unit: str) -> Converted:
+    """Moments of years that no calendar has are null, and wrong."""
+    numbers = moments.cast(pa.int64())
+    last = LAST_MS // TICKS[unit]
+    far = _mask(pc.or_(pc.greater(numbers, last), pc.less(numbers, -last)))
+    if not far.any():
+        return moments, far
+    return pc.if_else(pa.array(far), pa.scalar(None, moments.type), moments), far
 
 
 def to_day(raw: pa.Array) -> Converted:
@@ -167,9 +190,15 @@ def hashes(ids: pa.Array) -> np.ndarray:
     ids = one_chunk(ids)
     kind = kind_of(ids.type)
     if kind in ("int", "time"):
+        rest = np.uint64(0)
         if kind == "time":
-            ids = ids.cast(pa.timestamp("us")).cast(pa.int64())
-        hashed = mix(ids.cast(pa.int64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False))
+            if pa.types.is_timestamp(ids.type) and ids.type.unit == "ns":
+                ns = ids.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+                rest = (ns % 1000).astype(np.uint64)
+            # Not safe: moments of no calendar overflow; they are dead letters anyway.
+            ids = ids.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        ids = ids.cast(pa.int64(), safe=False).fill_null(0)
+        hashed = mix(ids.to_numpy(zero_copy_only=False)) + rest
     elif kind == "float":
         values = ids.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         hashed = mix((values + 0.0).view(np.int64))
@@ -218,9 +247,13 @@ def _numeric_text(raw: pa.Array) -> pa.Array:
 def _text_to_int(raw: pa.Array) -> Converted:
     text = _numeric_text(raw)
     try:
-        return text.cast(pa.int64()), np.zeros(len(raw), bool)
+        numbers = text.cast(pa.int64())
     except pa.ArrowInvalid:
         return _cell_by_cell(text, _parse_int, pa.int64())
+    # Arrow takes 0x10 for a number, and nobody else does.
+    if _mask(pc.match_substring(text, "x", ignore_case=True)).any():
+        return _cell_by_cell(text, _parse_int, pa.int64())
+    return numbers, np.zeros(len(raw), bool)
 
 
 def _float_to_int(raw: pa.Array) -> Converted:
@@ -256,6 +289,12 @@ def _parse_int(cell: str) -> int:
     if not -(2**63) < number < 2**63:
         raise ValueError(cell)
     return number
+
+
+def _parse_float(cell: str) -> float:
+    if "_" in cell:  # which Python allows
+        raise ValueError(cell)
+    return float(cell)
 
 
 def _parse_day(cell: str) -> int:

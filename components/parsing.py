@@ -77,7 +77,7 @@ class Sieve:
         if not len(new):
             return
         self.out |= wrong
-        picked = self._block.table.take(pa.array(new)).to_pylist()
+        picked = _records(self._block.table.take(pa.array(new)))
         for row, raw in zip(self._block.rows[new].tolist(), picked, strict=True):
             self._bury(row, theirs, expected, raw.get(theirs), raw, excused)
 
@@ -102,6 +102,18 @@ class Sieve:
         """The rows that are still in."""
         table = pa.table(columns)
         return table.filter(pa.array(~self.out)) if self.out.any() else table
+
+
+def _records(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as Python values; moments that Python has no word for as whole numbers."""
+    try:
+        return table.to_pylist()
+    except (OverflowError, ValueError):
+        for i, field in enumerate(table.schema):
+            if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+                number = pa.int32() if pa.types.is_date32(field.type) else pa.int64()
+                table = table.set_column(i, field.name, table[i].cast(number))
+        return table.to_pylist()
 
 
 def dead_letter_line(dead: dict[str, Any]) -> str:
@@ -208,7 +220,8 @@ def _count_orphans(sieve: Sieve, plan: Plan, label: Label, orphan: np.ndarray) -
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole clipped to [0, 1]; 0 where `whole` is not positive."""
     positive = whole > 0
-    share = np.where(positive, part / np.where(positive, whole, 1), 0)
+    with np.errstate(over="ignore"):  # what overflows is far above 1
+        share = np.where(positive, part / np.where(positive, whole, 1), 0)
     return np.clip(share, 0, 1).astype(np.float32)
 
 

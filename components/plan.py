@@ -255,6 +255,7 @@ def _check_columns(
     path: str, schema: pa.Schema, required: Sequence[tuple[str, str]], log: Log
 ) -> None:
     text = format_of(path) in ("csv", "json")
+    mixed = format_of(path) == "tfrecord"  # where one record holds text, all cells are read as text
     for name, dtype in required:
         theirs = log.column(name)
         if theirs not in schema.names:
@@ -264,7 +265,7 @@ def _check_columns(
                 f'name, map it: Log(columns=(("{name}", "{near[0] if near else "THEIRS"}"),))'
             )
         kind = kind_of(schema.field(theirs).type)
-        if kind not in FITS[dtype] and not text:
+        if kind not in FITS[dtype] and not text and not (mixed and kind == "string"):
             raise LogError(
                 f"{path}: column {theirs!r} holds {schema.field(theirs).type}, expected {dtype}; "
                 "write it as that type, or give the feature's row another dtype"

@@ -18,6 +18,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
+# Python's own limit is 128 kB: a longer text would count as a line with too few fields. So much a
+# quote that is never closed swallows at most, before its lines are read one by one.
+csv.field_size_limit(4 << 20)
+
 
 class LogError(ValueError):
     """The log, or its description, cannot be used; the message says where and what to do."""
@@ -81,7 +85,8 @@ def _csv_records(lines: Iterator[str], width: int) -> Iterator[tuple[int, list[s
     """(line number, cells), or the raw line where it has not `width` cells.
 
     A quoted cell may hold line breaks. A quote that is never closed would swallow what follows:
-    such a record is read again line by line, so that only its own line is lost.
+    such a record is read again line by line, so that only its own line is lost. (Unless strict, the
+    reader takes the rest of a file for the last cell of a line, and drops quotes within a cell.)
     """
     pulled: list[str] = []
 
@@ -90,7 +95,7 @@ def _csv_records(lines: Iterator[str], width: int) -> Iterator[tuple[int, list[s
             pulled.append(line)
             yield line
 
-    reader, number = csv.reader(tapped()), 1
+    reader, number = csv.reader(tapped(), strict=True), 1
     while True:
         first = number + 1
         pulled.clear()
@@ -125,16 +130,24 @@ def json_blocks(path: str, separators: Mapping[str, str], size: int) -> Iterator
             rows, records, broken = [], [], []
             for row, line in chunk:
                 try:
-                    record = json.loads(line)
-                except ValueError:  # includes UnicodeDecodeError
+                    record = json.loads(line, object_pairs_hook=_once)
+                except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
                     record = None
                 if isinstance(record, dict):
                     rows.append(row)
                     records.append(record)
                 else:
                     text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-                    broken.append(Broken(row, "one JSON object a line", text))
+                    broken.append(Broken(row, "one JSON object a line, no name twice", text))
             yield _records_block(rows, records, broken, separators)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a name that stands there twice is not resolved by chance."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a name twice")
+    return record
 
 
 def tfrecord_blocks(path: str, separators: Mapping[str, str], size: int) -> Iterator[Block]:
@@ -192,6 +205,8 @@ def as_text(value: Any, separator: str) -> str | None:
         return value
     if isinstance(value, bool):
         return str(int(value))
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))  # as columns.to_string writes it
     if isinstance(value, list):
         parts = [as_text(part, separator) for part in value]
         return separator.join(part for part in parts if part is not None) if parts else None

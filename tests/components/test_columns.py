@@ -35,6 +35,37 @@ def test_whole_numbers_come_from_numbers_and_text():
     check(to_int(pa.array(text)), [7, 12, None, None, None, None, 2**63 - 1, None], [4, 5, 7])
 
 
+@pytest.mark.parametrize("beside", ["7", "x"])
+def test_a_cell_means_the_same_whatever_stands_in_its_block(beside):
+    ends = [7] if beside == "7" else [None]
+    wrong = [] if beside == "7" else [2]
+    check(to_int(pa.array(["0x10", "1_0", beside])), [None, None, *ends], [0, 1, *wrong])
+    check(to_float(pa.array(["1_0", "0x10", beside])), [None, None, *ends], [0, 1, *wrong])
+
+
+def test_times_hash_alike_in_every_unit_and_down_to_the_nanosecond():
+    seconds = hashes(pa.array([1, None], pa.timestamp("s")))
+    assert hashes(pa.array([10**9, None], pa.timestamp("ns"))).tolist() == seconds.tolist()
+    fine = hashes(pa.array([10**9, 10**9 + 1], pa.timestamp("ns")))
+    assert fine[0] != fine[1]
+    assert len(hashes(pa.array([2**62], pa.timestamp("s")))) == 1  # no calendar, no crash
+
+
+@pytest.mark.parametrize(
+    ("raw", "unit"),
+    [
+        (pa.array([2**60, -(2**60), 1]), "s"),
+        (pa.array([2**62, -(2**62), 1_000]), "ms"),
+        (pa.array([str(2**60), str(-(2**60)), "1"]), "s"),
+        (pa.array([str(2**60), "-9e18", "1970-01-01T00:00:01"]), "ms"),
+        (pa.array([2**62, -(2**62), 1], pa.timestamp("s")), "ms"),
+        (pa.array([2**62, -(2**62), 1_000], pa.timestamp("ms")), "ms"),
+    ],
+)
+def test_times_of_years_that_no_calendar_has_are_wrong(raw, unit):
+    check(to_time_ms(raw, unit, 0), [None, None, 1_000], [0, 1])
+
+
 def test_floats_are_finite_or_missing():
     check(to_float(pa.array(["1.5", "", "nan", "inf", "x"])), [1.5] + [None] * 4, [3, 4])
     check(to_float(pa.array([1.5, float("nan"), float("-inf")])), [1.5, None, None], [2])

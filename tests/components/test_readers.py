@@ -48,6 +48,20 @@ def test_a_quote_that_never_closes_costs_only_its_own_line(tmp_path):
     assert [broken.row for block in read for broken in block.broken] == [9]
 
 
+def test_a_quote_that_the_file_ends_in_loses_no_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,2\n3,"oops\n4,5\n6,7\n')
+    block = only(path)
+    assert block.table.to_pydict() == {"a": ["1", "4", "6"], "b": ["2", "5", "7"]}
+    assert [(broken.row, broken.came) for broken in block.broken] == [(3, '3,"oops')]
+
+
+def test_text_after_a_closing_quote_is_not_guessed_at(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,"x" y\n2,z\n')
+    assert [broken.came for broken in only(path).broken] == ['1,"x" y']
+
+
 def test_text_that_is_not_utf8_is_one_broken_row(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,\xff\n2,ok\n")
     (tmp_path / "a.jsonl").write_bytes(b'{"a": "\xff"}\n{"a": "\\ud800"}\n{"a": "ok"}\n')
@@ -63,6 +77,24 @@ def test_a_line_that_is_no_json_object_is_one_broken_row(tmp_path):
     assert block.table.to_pydict() == {"a": ["1", "1"], "b": [None, None], "t": ["x|y", None]}
     assert block.rows.tolist() == [1, 5]
     assert [(b.row, b.came) for b in block.broken] == [(2, '{"a": '), (3, "[1]")]
+
+
+def test_nested_junk_is_one_broken_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("[" * 200_000 + "\n" + '{"a": ' * 200_000 + '\n{"a": 1}\n')
+    block = only(path)
+    assert block.table.to_pydict() == {"a": ["1"]}
+    assert [broken.row for broken in block.broken] == [1, 2]
+
+
+def test_a_long_text_is_kept_whole(tmp_path):
+    long = "x" * 1_000_000
+    (tmp_path / "a.csv").write_text(f"a,b\n1,{long}\n")
+    (tmp_path / "a.jsonl").write_text(f'{{"a": 1, "b": "{long}"}}\n')
+    for name in ("a.csv", "a.jsonl"):
+        block = only(tmp_path / name)
+        assert block.table["b"].to_pylist() == [long]
+        assert not block.broken
 
 
 def test_an_undecodable_record_is_one_broken_row(tmp_path):
