@@ -141,6 +141,7 @@ def _explained(error: Exception, log: Path) -> CommandFailed:
     return CommandFailed(FAULT, told)
 
 
+FULL_BYTES = 4 << 20
 #: What libraries that raise no OSError say of a full disk.
 FULL = ("no space left on device", "disk is full", "disk quota exceeded")
 
@@ -149,8 +150,12 @@ def _cure(error: BaseException, folder: Path) -> str:
     """What to do about a full disk or a file that may not be touched; "" for anything else."""
     for cause in _causes(error):
         number = getattr(cause, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT) or any(w in str(cause).lower() for w in FULL):
-            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+        free = _free(folder)
+        if (
+            number in (errno.ENOSPC, errno.EDQUOT)
+            or any(words in str(cause).lower() for words in FULL)
+            or free < FULL_BYTES  # some libraries do not say why they could not write
+        ):
             return (
                 f"The disk of {folder} is full ({free / 1e6:,.0f} MB free): make room and run "
                 "again; what is finished is kept"
@@ -162,6 +167,10 @@ def _cure(error: BaseException, folder: Path) -> str:
                 f"(chown, chmod), or run with another --root; then run again"
             )
     return ""
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -85,7 +85,7 @@ class World:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
         )  # fmt: skip
-        self._loaded = set()
+        self._loaded, self._started = set(), 0
 
     def close(self):
         self._server.stdin.close()
@@ -98,8 +98,8 @@ class World:
 
     def start(self, *arguments, **fault):
         """Starts `ncs4cvr` and returns at once."""
-        out = self.folder / "out.txt"
-        out.unlink(missing_ok=True)
+        self._started += 1
+        out = self.folder / f"out-{self._started}.txt"
         return self._ask(start=[str(a) for a in arguments], fault=fault, log=str(out)), out
 
     def wait(self, started):

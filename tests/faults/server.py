@@ -133,12 +133,6 @@ def _wait_in_component(fault: dict[str, Any]) -> None:
     Display.start = waiting  # type: ignore[method-assign]
 
 
-def _clock_back(fault: dict[str, Any]) -> None:
-    """This process's clock is `seconds` behind."""
-    now = time.time
-    time.time = lambda: now() - fault["seconds"]
-
-
 def _as_user(fault: dict[str, Any]) -> None:
     """Another user, without root's rights."""
     os.setgroups([])
@@ -151,7 +145,6 @@ FAULTS = {
     "stop": _stop_in_component,
     "kill": _kill_in_function,
     "wait": _wait_in_component,
-    "clock": _clock_back,
     "user": _as_user,
 }
 

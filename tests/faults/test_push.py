@@ -8,15 +8,13 @@ pytestmark = pytest.mark.faults
 
 AGAIN = ("--set", "seed=2")
 SECOND = ("--set", "keep_versions=2")
+KEEP = "ncs4cvr.components.versions._keep"  # once before the rename, once after it
 POINTS = {
     "before the first file is copied": {"function": "tfx.dsl.io.fileio.copy", "moment": "before"},
     "after the first file is copied": {"function": "tfx.dsl.io.fileio.copy", "moment": "after"},
-    "when all files are copied": {
-        "function": "ncs4cvr.components.versions._keep",
-        "moment": "before",
-    },
-    "before the rename": {"function": "tfx.dsl.io.fileio.rename", "moment": "before"},
-    "after the rename": {"function": "tfx.dsl.io.fileio.rename", "moment": "after"},
+    "when all files are copied": {"function": KEEP, "moment": "before"},
+    "before the rename": {"function": KEEP, "moment": "after"},
+    "after the rename": {"function": KEEP, "moment": "before", "call": 2},
 }
 
 
@@ -82,7 +80,6 @@ def test_a_model_that_was_rolled_back_from_stays_away_until_it_is_asked_for(worl
     assert status == 0, told
     world.check_right(*world.run(*AGAIN))
     status, told = world.ncs4cvr("runs", world.root)
-    assert [line.split("  ")[2] for line in told.splitlines()[-3:]]
     for word in ("rolled back", "blessed, not pushed", "pushed"):
         assert word in told
 
