@@ -66,6 +66,7 @@ def write_examples(
     except Exception as error:
         for folder in (dead_letters, *split_folders.values()):
             remove(folder)
+            make_folder(folder)  # TFX removes what it made, and fails over a folder that is gone
         if told := _told(temp):  # a worker's own message, without Beam's tracebacks around it
             raise LogError(told) from error
         raise

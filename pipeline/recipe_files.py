@@ -65,6 +65,13 @@ def load(name: str, settings: tuple[str, ...] = ()) -> Recipe:
             f'Gate("{recipe.tasks[0].name}_auc", at_least=0.6)'
         )
     schema = recipe.data_schema and find_schema(recipe.data_schema, path.parent)
+    if schema:
+        from ncs4cvr.schemas import data_schema  # loads TFMD: not for `--help`
+
+        try:
+            data_schema.read(str(schema))
+        except ValueError as error:
+            raise RecipeError(f'{error}; mend it, or infer one: data_schema=""') from error
     return dataclasses.replace(recipe, log=located(recipe.log, path), data_schema=str(schema))
 
 

@@ -21,7 +21,7 @@ def read(path: str) -> schema_pb2.Schema:
     with open(path, encoding="utf-8") as stream:
         try:
             return text_format.Parse(stream.read(), schema)
-        except text_format.ParseError as error:
+        except (text_format.ParseError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is no schema in protobuf text: {error}") from error
 
 

@@ -257,6 +257,9 @@ def test_too_many_broken_rows_stop_the_run_and_leave_nothing(logs, tmp_path):
         logs.run(log.write(), tmp_path / "out")
     assert '"column": "is_click", "expected": "0 or 1", "came": 7' in str(error.value)
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    # TFX removes these folders itself, and would tell that they are gone instead of what was wrong.
+    assert (tmp_path / "out/dead_letters").is_dir()
+    assert (tmp_path / "out/Split-train").is_dir()
 
 
 def test_kept_orphans_are_no_conversions_and_dropped_ones_dead_letters(logs, tmp_path):

@@ -97,3 +97,10 @@ def test_a_pipeline_needs_three_splits(tiny_recipe_file):
     tiny_recipe_file.write_text(text[:start] + text[text.index('        Split("test"') :])
     with pytest.raises(RecipeError, match="three splits"):
         recipe_files.load(str(tiny_recipe_file))
+
+
+@pytest.mark.parametrize("content", [b"feature { name: ", b"\xff\xfe"])
+def test_a_curated_schema_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "mine.pbtxt").write_bytes(content)
+    with pytest.raises(RecipeError, match=r"mine\.pbtxt is no schema in protobuf text"):
+        recipe_files.load("kuairand", (f"data_schema={tmp_path / 'mine.pbtxt'}",))
