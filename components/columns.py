@@ -115,7 +115,10 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
 
     def parse(cell: Any) -> int:
         if isinstance(cell, float) or (unit == "s" and str(cell).replace(".", "", 1).isdigit()):
-            return round(float(cell) * (1000 if unit == "s" else 1))
+            moment = round(float(cell) * TICKS[unit])
+            if abs(moment) > LAST_MS:
+                raise ValueError(cell)
+            return moment
         when = dt.datetime.fromisoformat(str(cell).strip().replace("Z", "+00:00"))
         shift = offset if when.tzinfo is None else 0
         when = when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)

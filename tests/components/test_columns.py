@@ -5,6 +5,8 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ncs4cvr.components.columns import (
     hashes,
@@ -117,3 +119,37 @@ def test_rows_hash_alike_only_if_all_cells_agree_whatever_the_order_of_columns()
     swapped = pa.table({"a": [1, 2], "b": [2, 1]})
     assert len(set(row_hashes(swapped).tolist())) == 2
     assert hashes(pa.array([7], pa.int16())) == hashes(pa.array([7], pa.int64()))
+
+
+def to_ms(raw):
+    return to_time_ms(raw, "ms", 8)
+
+
+ANY_TEXT = st.one_of(
+    st.text(max_size=20),
+    st.integers().map(str),
+    st.floats().map(repr),
+    st.datetimes().map(str),
+    st.text("0123456789+-.eExX_ naif", max_size=8),
+    st.none(),
+)
+
+
+@pytest.mark.parametrize("convert", [to_int, to_float, to_string, to_day, to_ms])
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(cells=st.lists(ANY_TEXT, max_size=6))
+def test_any_text_converts_is_missing_or_is_named_and_its_neighbours_do_not_matter(convert, cells):
+    values, bad = convert(pa.array(cells, pa.string()))
+    alone = [convert(pa.array([cell], pa.string())) for cell in cells]
+    assert values.to_pylist() == [one[0][0].as_py() for one in alone]
+    assert bad.tolist() == [bool(one[1][0]) for one in alone]
+    assert not any(value is not None for value, wrong in zip(values.to_pylist(), bad) if wrong)
+
+
+@pytest.mark.parametrize("convert", [to_int, to_float, to_string, to_ms])
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(numbers=st.lists(st.one_of(st.none(), st.floats()), max_size=6))
+def test_any_number_converts_is_missing_or_is_named(convert, numbers):
+    values, bad = convert(pa.array(numbers, pa.float64()))
+    assert len(values) == len(bad) == len(numbers)
+    assert not any(value is not None for value, wrong in zip(values.to_pylist(), bad) if wrong)
