@@ -6,7 +6,8 @@ pytestmark = pytest.mark.faults
 
 COMPONENTS = (
     "VideoLogExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DriftValidator",
-    "SkewValidator", "DataGate", "Transform", "TicketSearch", "Trainer", "Evaluator", "Pusher",
+    "SkewValidator", "DataGate", "Transform", "TicketSearch", "Trainer", "Evaluator",
+    "ServingCheck", "Pusher",
 )  # fmt: skip
 WORDS = {"SIGKILL": "kill -9", "SIGINT": "SIGINT", "SIGTERM": "SIGTERM"}
 ENDS = {
