@@ -14,6 +14,7 @@ PACKAGE_DIR = {
     "ncs4cvr.pipeline": "pipeline",
     "ncs4cvr.pipeline.commands": "pipeline/commands",
     "ncs4cvr.pipeline.kit": "pipeline/kit",
+    "ncs4cvr.pipeline.kubeflow": "pipeline/kubeflow",
     "ncs4cvr.pipeline.recipes": "pipeline/recipes",
 }
 
@@ -45,6 +46,7 @@ setup(
         "ml-dtypes>=0.3",
         "numpy>=1.22",
         "pyarrow>=10",
+        "pyyaml>=6",
         "scikit-learn>=1.3",
         "tensorflow>=2.16,<2.22",
         "tensorflow-model-optimization>=0.8",
@@ -56,7 +58,9 @@ setup(
     ],
     extras_require={
         "bench": ["lightgbm>=4"],
-        "test": ["hypothesis>=6.100", "pytest>=8", "pyyaml>=6"],
+        # In an environment of its own (requirements/kubeflow.txt): TFX 1.16 needs protobuf 3.
+        "kubeflow": ["kfp>=2.14,<3"],
+        "test": ["hypothesis>=6.100", "pytest>=8"],
         "dev": ["mypy>=1.10", "ruff>=0.9"],
     },
     entry_points={"console_scripts": ["ncs4cvr = ncs4cvr.pipeline.cli:main"]},

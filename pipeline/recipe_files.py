@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from ncs4cvr.pipeline.dates import DATE
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -116,8 +117,9 @@ def located(log: Log, recipe_file: Path) -> Log:
 def _locate(pattern: str, recipe_file: Path) -> str:
     if "://" in pattern or Path(pattern).is_absolute():
         return pattern
+    any_day = DATE.sub("*", pattern)
     for folder in (Path.cwd(), *recipe_file.parents):
-        if glob.glob(str(folder / pattern)):
+        if glob.glob(str(folder / any_day)):
             return str(folder / pattern)
     return str(Path.cwd() / pattern)
 

@@ -11,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "models", "components", "pipeline")
-PACKAGES = (*FOLDERS, "models/packed", "pipeline/commands", "pipeline/kit", "pipeline/recipes")
+PACKAGES = (
+    *FOLDERS,
+    "models/packed",
+    "pipeline/commands",
+    "pipeline/kit",
+    "pipeline/kubeflow",
+    "pipeline/recipes",
+)
 
 
 @pytest.fixture(scope="module")

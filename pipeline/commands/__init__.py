@@ -18,4 +18,7 @@ NAMES = (
     "loadtest",
     "init",
     "bench",
+    "compile",
+    "submit",
+    "schedule",
 )

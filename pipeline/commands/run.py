@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncs4cvr.pipeline import durable, history, lock, recipe_files
+from ncs4cvr.pipeline import days, durable, history, lock, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
 from ncs4cvr.pipeline.status import (
     DATA_REFUSED,
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 DOES = "from raw logs to a pushed model"
 EXAMPLE = """example:
   ncs4cvr run kuairand --set sharing=shared_bottom --root /tmp/trials
+  ncs4cvr run my_log.py --date yesterday
+  ncs4cvr run my_log.py --from 2022-05-02 --to 2022-05-06
+
+A day is the last one of the recipe's last split; the other splits keep their distance to it. --from
+and --to leave out the days that this recipe has done, so the same command goes on after a fault.
 
 exit status: 0 blessed and pushed, 1 a fault, 2 a wrong command or recipe, 3 not blessed and
 nothing pushed, 4 the data was refused"""
@@ -47,11 +52,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
     )
     command.add_argument("--tickets", metavar="DIR", help="tickets of an earlier run: no search")
+    days.add_options(command)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the pipeline; prints what came out and notes it in the run's history."""
-    recipe = recipe_files.load(options.recipe, tuple(options.set))
+    if days.several(options):
+        return days.each(options, main)
+    recipe = days.recipe_of(options)
     tickets = tickets_folder(Path(options.tickets)) if options.tickets else None
     folder = Path(options.root).resolve() / recipe.name
     before = signal.signal(signal.SIGTERM, _terminated)

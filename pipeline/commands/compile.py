@@ -1,0 +1,125 @@
+"""`ncs4cvr compile`: a recipe as a pipeline for Kubeflow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+
+if TYPE_CHECKING:
+    from ncs4cvr.pipeline.kubeflow.resources import Resources
+
+DOES = "write a pipeline for Kubeflow"
+EXAMPLE = """example:
+  ncs4cvr compile my_log.py --image registry/ncs4cvr:1 --root gs://bucket/my_log \\
+      --output pipeline.yaml
+
+Files of the log, days, gates, image and Beam's arguments can be set anew for every run of the
+pipeline; see docs/production.md."""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Recipe, image, output, and what a step may use."""
+    command.add_argument("recipe", help="a built-in recipe or a .py file")
+    command.add_argument("--image", required=True, help="image that has ncs4cvr installed")
+    command.add_argument("--root", required=True, help="folder that all runs share: gs://, a mount")
+    command.add_argument(
+        "--output", default="pipeline.yaml", metavar="FILE", help="default: %(default)s"
+    )
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
+    )
+    command.add_argument(
+        "--beam",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="arguments for Beam's steps",
+    )
+    command.add_argument(
+        "--resources",
+        action="append",
+        default=[],
+        metavar="STEP=cpu:4,memory:16,gpu:1",
+        help="of a step such as Trainer (memory in GB)",
+    )
+    command.add_argument(
+        "--volume",
+        action="append",
+        default=[],
+        metavar="CLAIM:PATH",
+        help="mount a persistent volume claim in every step",
+    )
+    command.add_argument("--retries", type=int, default=2, help="of a failed step (default: 2)")
+    command.add_argument("--no-cache", action="store_true", help="run every step anew")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Writes the pipeline."""
+    from ncs4cvr.pipeline.display import chatter_to
+
+    recipe = recipe_files.load(options.recipe, tuple(options.set))
+    with chatter_to(Path(os.devnull)):
+        from ncs4cvr.pipeline.kubeflow import spec
+        from ncs4cvr.pipeline.kubeflow.resources import Options
+        from ncs4cvr.pipeline.local import BEAM_ARGS
+
+        beam = tuple("--" + arg.removeprefix("--") for arg in options.beam)
+        try:
+            text = spec.compile_pipeline(
+                recipe,
+                Options(
+                    image=options.image,
+                    root=options.root.rstrip("/"),
+                    beam_args=beam or BEAM_ARGS,
+                    resources=tuple(map(resources, options.resources)),
+                    retries=options.retries,
+                    cache=not options.no_cache,
+                    volumes=tuple(map(volume, options.volume)),
+                ),
+            )
+        except ValueError as error:
+            raise CommandFailed(USAGE, str(error)) from error
+    Path(options.output).write_text(text, encoding="utf-8")
+    print(f"{options.output}: pipeline {spec.pipeline_name(recipe)}, image {options.image}")
+    return PUSHED
+
+
+def resources(setting: str) -> tuple[str, Resources]:
+    """Parses `Trainer=cpu:4,memory:16,gpu:1`.
+
+    >>> resources("Trainer=cpu:8,gpu:1")
+    ('Trainer', Resources(cpu=8.0, memory=8.0, gpu=1, gpu_type='nvidia.com/gpu'))
+    """
+    from ncs4cvr.pipeline.kubeflow.resources import Resources
+
+    kinds = {"cpu": float, "memory": float, "gpu": int, "gpu_type": str}
+    step, _, rest = setting.partition("=")
+    try:
+        pairs = [part.split(":", 1) for part in rest.split(",")]
+        return step, Resources(**{key: kinds[key](value) for key, value in pairs})
+    except (KeyError, ValueError) as error:
+        raise CommandFailed(
+            USAGE,
+            f"--resources {setting!r} cannot be read ({error}); expected "
+            f"STEP=cpu:4,memory:16,gpu:1 with {', '.join(kinds)}",
+        ) from error
+
+
+def volume(setting: str) -> tuple[str, str]:
+    """Parses `CLAIM:PATH`.
+
+    >>> volume("logs:/mnt/logs")
+    ('logs', '/mnt/logs')
+    """
+    claim, _, path = setting.partition(":")
+    if not claim or not path.startswith("/"):
+        raise CommandFailed(
+            USAGE,
+            f"--volume {setting!r} cannot be read; expected CLAIM:/PATH, such as logs:/mnt/logs",
+        )
+    return claim, path

@@ -1,0 +1,52 @@
+"""What passed its gate in earlier runs: a register under the root that all runs share.
+
+Open-source Kubeflow Pipelines cannot resolve "the last blessed model", so a step that lets
+something through leaves an entry here, and a later run's look-up step reads the newest one. An
+entry is a small file of its own, written once and never changed: two runs at the same time add two
+entries. It is written when what it names is complete, under a temporary name first, so a reader
+sees it whole or not at all (on an object store a write is atomic already).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from tfx.dsl.io import fileio
+
+
+def add(folder: str, uri: str, **about: Any) -> None:
+    """Adds an entry for `uri`; `about` is what a reader wants to know besides."""
+    fileio.makedirs(folder)
+    name = f"{folder}/{time.time_ns()}-{uuid.uuid4().hex[:8]}"
+    with fileio.open(f"{name}.new", "w") as stream:
+        stream.write(json.dumps({"uri": uri, **about}, sort_keys=True))
+    fileio.rename(f"{name}.new", f"{name}.json")
+
+
+def entries(folder: str) -> list[dict[str, Any]]:
+    """All entries, the newest first; none where nothing passed yet."""
+    if not fileio.exists(folder):
+        return []
+    names = [name.rstrip("/") for name in fileio.listdir(folder)]
+    found = sorted((n for n in names if n.endswith(".json")), key=_time, reverse=True)
+    return [_read(f"{folder}/{name}") for name in found]
+
+
+def latest(folder: str, but: str) -> dict[str, Any] | None:
+    """The newest entry whose `key` is not `but` and whose files are still there."""
+    for entry in entries(folder):
+        if entry.get("key") != but and fileio.exists(entry["uri"]):
+            return entry
+    return None
+
+
+def _time(name: str) -> int:
+    return int(name.partition("-")[0])
+
+
+def _read(path: str) -> dict[str, Any]:
+    with fileio.open(path, "r") as stream:
+        return json.loads(stream.read())

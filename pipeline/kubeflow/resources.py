@@ -1,0 +1,73 @@
+"""How a compiled pipeline runs, apart from its recipe: image, resources, retries, volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+#: The first step of a run, and what runs when all have ended.
+PLAN, REPORT = "plan", "report"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a step may use: cores, GB of memory, accelerators of a Kubernetes resource name."""
+
+    cpu: float = 2.0
+    memory: float = 8.0
+    gpu: int = 0
+    gpu_type: str = "nvidia.com/gpu"
+
+    def __post_init__(self) -> None:
+        if self.cpu <= 0 or self.memory <= 0 or self.gpu < 0:
+            raise ValueError(f"resources must be positive, came {self}")
+
+    def to_spec(self) -> dict[str, Any]:
+        """As a ResourceSpec, in the fields of older and of newer backends."""
+        spec: dict[str, Any] = {
+            "cpuLimit": self.cpu,
+            "memoryLimit": self.memory,
+            "resourceCpuLimit": f"{self.cpu:g}",
+            "resourceMemoryLimit": f"{self.memory:g}G",
+        }
+        if self.gpu:
+            count = str(self.gpu)
+            spec["accelerator"] = {
+                "count": count,
+                "type": self.gpu_type,
+                "resourceCount": count,
+                "resourceType": self.gpu_type,
+            }
+        return spec
+
+
+#: Steps that only look something up or compare summaries; and those that train.
+LIGHT, HEAVY = Resources(1, 4), Resources(4, 16)
+DEFAULTS = {
+    **dict.fromkeys((PLAN, REPORT, "ImportSchemaGen", "SchemaGen", "ExampleValidator"), LIGHT),
+    **dict.fromkeys(("LastStatistics", "DriftValidator", "SkewValidator", "DataGate"), LIGHT),
+    **dict.fromkeys(("TicketSearch", "Trainer"), HEAVY),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a compiled pipeline runs, apart from its recipe.
+
+    image, root, beam_args: defaults of run parameters. resources: per node's id, beside DEFAULTS.
+    retries: of every step but the data gate. volumes: claim's name -> where steps see it.
+    """
+
+    image: str
+    root: str
+    beam_args: tuple[str, ...] = ()
+    resources: tuple[tuple[str, Resources], ...] = ()
+    retries: int = 2
+    cache: bool = True
+    volumes: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.image or not self.root:
+            raise ValueError("a pipeline needs an image and a root; give --image and --root")
+        if self.retries < 0:
+            raise ValueError(f"retries must be 0 or more, came {self.retries}")
