@@ -5,17 +5,27 @@
 #   make faults   breaks runs in all ways; writes docs/reliability.md
 #   make check    format, lint, types, import directions
 #   make format   put the format right     make lock     compile the lock files anew
+#   make kubeflow .venv-kubeflow, where `ncs4cvr submit` and `schedule` find kfp
 #   make clean    remove .venv, runs/, caches and build output; the data stays
 
 bin := .venv/bin
 folders := schemas models components pipeline
 packages := $(folders:%=ncs4cvr.%)
 
-.PHONY: env run test e2e faults check format lock clean
+.PHONY: env kubeflow run test e2e faults check format lock clean
 .DEFAULT_GOAL := env
 
 env:
 	@requirements/setup.sh
+
+# Beside .venv, since kfp and TFX 1.16 want different protobufs; ncs4cvr is there without TFX.
+kubeflow: env .venv-kubeflow/bin/ncs4cvr
+
+.venv-kubeflow/bin/ncs4cvr: requirements/kubeflow.txt setup.py
+	@uv=$$(requirements/setup.sh --uv) && export VIRTUAL_ENV=$$PWD/.venv-kubeflow UV_NO_PROGRESS=1 && \
+	$$uv venv --quiet --clear --python .venv/bin/python .venv-kubeflow && \
+	$$uv pip sync --quiet --require-hashes requirements/kubeflow.txt && \
+	$$uv pip install --quiet --no-deps --no-build-isolation --editable . && touch $@
 
 run: env
 	$(bin)/ncs4cvr run $(ARGS)
@@ -49,14 +59,16 @@ format: env
 # of Beam on Python 3.10; on 1.16 Beam's own dependencies need a pre-release.
 compile := $$(requirements/setup.sh --uv) pip compile --quiet --upgrade --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --python-version 3.10
+extras := --extra bench --extra dev --extra test
 lock:
-	$(compile) setup.py --all-extras requirements/tfx-1.16.in -o requirements/tfx-1.16.txt \
+	$(compile) setup.py $(extras) requirements/tfx-1.16.in -o requirements/tfx-1.16.txt \
 		--python-platform x86_64-manylinux_2_17
-	$(compile) setup.py --all-extras requirements/tfx-1.21.in -o requirements/tfx-1.21.txt \
+	$(compile) setup.py $(extras) requirements/tfx-1.21.in -o requirements/tfx-1.21.txt \
 		--universal --prerelease disallow
+	$(compile) requirements/kubeflow.in -o requirements/kubeflow.txt --universal
 	$(compile) --no-config requirements/uv.in -o requirements/uv.txt --universal
 
 clean:
-	rm -rf .venv .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/serving/node/node_modules
+	rm -rf .venv .venv-kubeflow .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache \
+	  .pytest_cache .ruff_cache tests/serving/node/node_modules
 	find $(folders) tests -type d -name __pycache__ -prune -exec rm -rf {} +

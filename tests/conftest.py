@@ -24,11 +24,11 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def tiny_events(seed: int = 0) -> list[dict]:
+def tiny_events(seed: int = 0, days: int = DAYS) -> list[dict]:
     """Clicks depend on the tab, conversions of clicks on the video's length."""
     dice = random.Random(seed)
     rows = []
-    for n in range(DAYS * ROWS_A_DAY):
+    for n in range(days * ROWS_A_DAY):
         tab, video = dice.randrange(TABS), dice.randrange(VIDEOS)
         click = dice.random() < 0.2 + 0.2 * tab
         long_view = click and dice.random() < (0.2 if video % 2 else 0.8)
@@ -55,6 +55,19 @@ def write_tiny_log(folder: Path) -> Path:
     write_csv(folder / "videos.csv", [{"video_id": v, "author_id": v // 2} for v in range(VIDEOS)])
     shutil.copy(TINY, folder / "tiny.py")
     return folder / "tiny.py"
+
+
+def write_tiny_days(folder: Path, days: int = 7) -> Path:
+    """The same with a file of events a day, which the recipe names with {DATE}."""
+    recipe = write_tiny_log(folder)
+    (folder / "events.csv").unlink()
+    rows = tiny_events(days=days)
+    for day in range(days):
+        mine = rows[day * ROWS_A_DAY : (day + 1) * ROWS_A_DAY]
+        write_csv(folder / f"events-2022-01-{day + 1:02}.csv", mine)
+    text = recipe.read_text().replace('events="events.csv"', 'events="events-{DATE}.csv"')
+    recipe.write_text(text)
+    return recipe
 
 
 @pytest.fixture

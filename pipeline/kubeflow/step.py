@@ -211,7 +211,7 @@ def report(call: Call) -> None:
             "run": values["run"],
             "date": values["date"],
             "state": status.get("state", ""),
-            "error": status.get("error", {}).get("message", ""),
+            "error": (status.get("error") or {}).get("message", ""),
             "pushed_to": pushed[0] if pushed else None,
             "ended": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         },

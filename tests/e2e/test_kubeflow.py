@@ -3,7 +3,6 @@
 launcher.py says which parts of Kubeflow's contract that is.
 """
 
-import csv
 import importlib.util
 import json
 import sys
@@ -32,25 +31,10 @@ def load(path):
     return module
 
 
-def write_days(shared, folder):
-    """The tiny log of seven days, a file each; the recipe names them with {DATE}."""
-    shared.DAYS = 7
-    recipe = shared.write_tiny_log(folder)
-    rows = list(csv.DictReader((folder / "events.csv").open()))
-    (folder / "events.csv").unlink()
-    for day in range(7):
-        first = shared.FIRST_MS + day * shared.DAY_MS
-        mine = [r for r in rows if first <= int(r["time_ms"]) < first + shared.DAY_MS]
-        shared.write_csv(folder / f"events-2022-01-0{day + 1}.csv", mine)
-    text = recipe.read_text().replace('events="events.csv"', 'events="events-{DATE}.csv"')
-    recipe.write_text(text)
-    return recipe
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kubeflow")
-    recipe = write_days(load(TESTS / "conftest.py"), folder / "log")
+    recipe = load(TESTS / "conftest.py").write_tiny_days(folder / "log")
     file = folder / "pipeline.yaml"
     arguments = ["--image", "ncs4cvr:1", "--root", str(folder / "shared"), "--retries", "0"]
     assert main(["compile", str(recipe), *arguments, "--output", str(file)]) == PUSHED
