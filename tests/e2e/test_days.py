@@ -53,8 +53,6 @@ def killed(recipe):
             start_new_session=True,
         )
         wait_for(folder, "days/2022-01-06-*.json", process)
-        count = len(list(folder.glob("artifacts/Transform/transform_graph/*/metadata")))
-        assert count == 1
         while len(list(folder.glob("artifacts/TicketSearch/tickets/*"))) < 2:
             assert process.poll() is None
             time.sleep(0.2)
