@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.components.common import resolver
 
 #: Look-up -> the node that lets its candidate through, and that node's input of it.
 LET_THROUGH_BY = {
@@ -37,7 +37,7 @@ def task_name(node_id: str) -> str:
 
 def is_look_up(node: BaseNode) -> bool:
     """Whether the node looks for something of an earlier run."""
-    return isinstance(node, Resolver)
+    return isinstance(node, resolver.Resolver)
 
 
 def feeds(node: BaseNode) -> dict[str, tuple[str, str]]:
@@ -62,7 +62,7 @@ def feeds(node: BaseNode) -> dict[str, tuple[str, str]]:
 def properties_of(node: BaseNode) -> dict[str, Any]:
     """A node's execution properties as plain values, those that are not given left out."""
     if is_look_up(node):
-        return dict(node.exec_properties["source_uri"])
+        return dict(node.exec_properties[resolver.RESOLVER_CONFIG])
     return {
         key: json_format.MessageToJson(value, sort_keys=True)
         if isinstance(value, Message)
