@@ -69,10 +69,10 @@ class Options:
     def __post_init__(self) -> None:
         if not self.image or not self.root:
             raise ValueError("a pipeline needs an image and a root; give --image and --root")
-        if "://" not in self.root and not self.root.startswith("/"):
+        if not self.root.startswith(("gs://", "hdfs://", "/")):
             raise ValueError(
-                f"root {self.root!r} means nothing in a container; expected gs://BUCKET/FOLDER or a "
-                "path that starts with /, on a volume"
+                f"steps cannot share the root {self.root!r}; expected gs://BUCKET/FOLDER, hdfs:// "
+                "or a path that starts with /, on a volume"
             )
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, came {self.retries}")

@@ -164,7 +164,8 @@ def test_the_command_writes_a_file(tiny_recipe_file, tmp_path):
         ("--resources=Trainer=cpu:-1", "must be positive"),
         ("--volume=claim", "cannot be read"),
         ("--retries=-1", "0 or more"),
-        ("--root=runs", "means nothing in a container"),
+        ("--root=runs", "steps cannot share the root 'runs'"),
+        ("--root=minio://mlpipeline", "steps cannot share the root"),
     ],
 )
 def test_wrong_options_are_usage_errors(tiny_recipe_file, tmp_path, option, told, capfd):
