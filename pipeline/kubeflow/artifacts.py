@@ -13,6 +13,9 @@ from tfx.types.artifact import Artifact, PropertyType
 #: LocalPathForURI). TFX and Beam read gs:// themselves, also on Beam's remote workers.
 COPIES = {"minio://": "/minio/", "s3://": "/s3/"}
 
+#: What Kubeflow's metadata store adds to an artifact's metadata; true of that artifact only.
+ADDED = ("display_name", "store_session_info")
+
 #: In an artifact's metadata: nothing was found, so whoever can do without it should.
 ABSENT = "absent"
 
@@ -38,7 +41,7 @@ def to_tfx(kind: type[Artifact], came: Mapping[str, Any]) -> Artifact:
     # Kubeflow names artifacts by URI, TFX by number; gates write the number down.
     artifact.id = int(hashlib.sha256(came["uri"].encode()).hexdigest()[:12], 16)
     declared = kind.PROPERTIES or {}
-    for key, value in came.get("metadata", {}).items():
+    for key, value in own_metadata(came).items():
         if key in declared:
             whole = declared[key].type is PropertyType.INT
             setattr(artifact, key, int(value) if whole else value)
@@ -51,6 +54,15 @@ def to_tfx(kind: type[Artifact], came: Mapping[str, Any]) -> Artifact:
         else:
             artifact.set_float_custom_property(key, float(value))
     return artifact
+
+
+def own_metadata(came: Mapping[str, Any]) -> dict[str, Any]:
+    """What a RuntimeArtifact says of itself that is also true of a copy.
+
+    >>> own_metadata({"metadata": {"split_names": "[]", "display_name": "examples"}})
+    {'split_names': '[]'}
+    """
+    return {key: value for key, value in came.get("metadata", {}).items() if key not in ADDED}
 
 
 def metadata_of(artifact: Artifact) -> dict[str, Any]:

@@ -100,13 +100,13 @@ def look_up(call: Call) -> None:
     from tfx.utils import io_utils
 
     from ncs4cvr.pipeline.kubeflow import passed
-    from ncs4cvr.pipeline.kubeflow.artifacts import ABSENT, path_of
+    from ncs4cvr.pipeline.kubeflow.artifacts import ABSENT, own_metadata, path_of
 
     payload = call.payload
     found = passed.latest(payload["register"], but=payload["entry"])
     output, candidate = call.outputs["earlier"], call.inputs["candidate"]
     if found is None and payload["properties"].get("else_itself"):
-        found = {"uri": path_of(candidate["uri"]), "metadata": candidate.get("metadata", {})}
+        found = {"uri": path_of(candidate["uri"]), "metadata": own_metadata(candidate)}
     folder = path_of(output["uri"])
     fileio.makedirs(folder)
     if found is None:
@@ -174,12 +174,12 @@ def _register(call: Call) -> None:
     from tfx.utils import io_utils
 
     from ncs4cvr.pipeline.kubeflow import passed
-    from ncs4cvr.pipeline.kubeflow.artifacts import path_of
+    from ncs4cvr.pipeline.kubeflow.artifacts import own_metadata, path_of
 
     payload, run_id = call.payload, call.parameters["run"]
     about = {"key": payload["entry"], "run": run_id}
     if pushed := call.outputs.get("pushed_model"):
-        model = call.inputs["model"].get("metadata", {})
+        model = own_metadata(call.inputs["model"])
         if not pushed["metadata"].get("pushed"):
             logging.warning("not blessed, nothing pushed")
             return
@@ -189,7 +189,7 @@ def _register(call: Call) -> None:
     statistics = call.inputs["statistics"]
     kept = f"{payload['register']}/{run_id}-{payload['entry']}"
     io_utils.copy_dir(path_of(statistics["uri"]), kept)
-    passed.add(payload["register"], kept, metadata=statistics.get("metadata", {}), **about)
+    passed.add(payload["register"], kept, metadata=own_metadata(statistics), **about)
 
 
 def report(call: Call) -> None:

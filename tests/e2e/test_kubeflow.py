@@ -95,7 +95,7 @@ def test_a_run_pushes_its_model_and_reports_it(world, first):
 
 
 def test_the_first_run_compares_with_nothing(first):
-    assert first.tasks["last-blessed-model"].artifacts["earlier"]["metadata"] == {"absent": 1}
+    assert first.tasks["last-blessed-model"].artifacts["earlier"]["metadata"]["absent"] == 1
     assert {model for model, _ in metrics(first)} == {""}
 
 

@@ -187,10 +187,12 @@ class Launcher:
             after = (told.get("artifacts", {}).get(key) or {"artifacts": [{}]})["artifacts"][0]
             uri = after.get("uri") or before["uri"]
             assert uri.startswith(before["uri"]), f"{uri} is outside of the run's own folder"
-            # A reader gets from the metadata store: no name, the type as an instance schema.
+            # A reader gets from the metadata store: no name, the type as an instance schema, and
+            # two more facts.
             title = before["type"]["schemaTitle"]
             kind = {"instanceSchema": f"title: {title}"}
-            artifacts[key] = {"uri": uri, "type": kind, "metadata": after.get("metadata", {})}
+            about = {**after.get("metadata", {}), "display_name": key, "store_session_info": "{}"}
+            artifacts[key] = {"uri": uri, "type": kind, "metadata": about}
         return Task("SUCCEEDED", values, artifacts, log=done.stdout)
 
 
