@@ -13,14 +13,8 @@ from google.protobuf.message import Message
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common import resolver
 
-#: Look-up -> the node that lets its candidate through, and that node's input of it.
-LET_THROUGH_BY = {
-    "LastStatistics": ("DataGate", "statistics"),
-    "LastBlessedModel": ("Pusher", "model"),
-}
-
-#: Inside an artifact, where what the register names belongs: a pushed model is only this part.
-PART = {"LastStatistics": "", "LastBlessedModel": "Format-Serving"}
+#: Look-up -> the node that lets its candidate through.
+LET_THROUGH_BY = {"LastStatistics": "DataGate", "LastBlessedModel": "Pusher"}
 
 #: The look-up's output that others read; its other outputs only tell TFX's resolver what to read.
 FOUND, CANDIDATE = "earlier", "candidate"

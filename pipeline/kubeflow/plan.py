@@ -116,5 +116,5 @@ def told(recipe: Recipe, root: str, schema: str = "") -> dict[str, str]:
         ((maker, _),) = nodes.feeds(node).values()
         about = {"register": f"{root}/passed/{node.id}", "entry": keys[maker]}
         payloads[node.id] |= about
-        payloads[nodes.LET_THROUGH_BY[node.id][0]] |= about
+        payloads[nodes.LET_THROUGH_BY[node.id]] |= about
     return {name: packed(json.dumps(payload, sort_keys=True)) for name, payload in payloads.items()}

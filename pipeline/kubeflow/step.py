@@ -179,12 +179,12 @@ def _register(call: Call) -> None:
     payload, run_id = call.payload, call.parameters["run"]
     about = {"key": payload["entry"], "run": run_id}
     if pushed := call.outputs.get("pushed_model"):
-        model = own_metadata(call.inputs["model"])
         if not pushed["metadata"].get("pushed"):
             logging.warning("not blessed, nothing pushed")
             return
         where = pushed["metadata"]["pushed_destination"]
-        passed.add(payload["register"], where, part="Format-Serving", metadata=model, **about)
+        # The served part of a Model artifact.
+        passed.add(payload["register"], where, part="Format-Serving", metadata={}, **about)
         return
     statistics = call.inputs["statistics"]
     kept = f"{payload['register']}/{run_id}-{payload['entry']}"
