@@ -152,8 +152,17 @@ def test_a_key_changes_with_everything_above_it_and_nothing_beside_it(tiny):
 def test_the_command_writes_a_file(tiny_recipe_file, tmp_path):
     path = tmp_path / "pipeline.yaml"
     arguments = ["--image", "i:1", "--root", "/r", "--output", str(path), "--volume", "claim:/r"]
-    assert main(["compile", str(tiny_recipe_file), *arguments]) == PUSHED
-    assert next(yaml.safe_load_all(path.read_text()))["pipelineInfo"]["name"] == "tiny"
+    beam = ["--beam", "runner=FlinkRunner", "--beam", "parallelism=8"]
+    assert main(["compile", str(tiny_recipe_file), *arguments, *beam]) == PUSHED
+    document = next(yaml.safe_load_all(path.read_text()))
+    assert document["pipelineInfo"]["name"] == "tiny"
+    told = document["root"]["inputDefinitions"]["parameters"]["beam_args"]["defaultValue"]
+    assert told == ["--runner=FlinkRunner", "--parallelism=8"]
+
+
+def test_beams_arguments_reach_every_component_that_runs_on_beam(document):
+    told = {n for n, t in tasks(document).items() if "beam_args" in t["inputs"]["parameters"]}
+    assert told == {"video-log-example-gen", "statistics-gen", "transform", "evaluator"}
 
 
 @pytest.mark.parametrize(
