@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+import importlib
 import json
 import shutil
 import socket
@@ -18,7 +19,6 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    prediction_service_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -68,7 +68,7 @@ def _program(kind: str, built: Path) -> list[str]:
 
 def _descriptors():
     """Every .proto file that the server reads or writes, in an order that holds imports first."""
-    from google.protobuf import descriptor_pb2
+    from google.protobuf import descriptor_pb2, descriptor_pool
     from tensorflow.core.protobuf import saved_model_pb2
 
     found: dict[str, bytes] = {}
@@ -79,8 +79,12 @@ def _descriptors():
                 add(each)
             found[file.name] = file.serialized_pb
 
-    for module in (prediction_service_pb2, saved_model_pb2):
-        add(module.DESCRIPTOR)
+    # Newer protobufs refuse a line of this old module, after it has registered its descriptor.
+    with contextlib.suppress(AttributeError):
+        importlib.import_module("tensorflow_serving.apis.prediction_service_pb2")
+    service = "tensorflow_serving/apis/prediction_service.proto"
+    add(descriptor_pool.Default().FindFileByName(service))
+    add(saved_model_pb2.DESCRIPTOR)
     files = [descriptor_pb2.FileDescriptorProto.FromString(each) for each in found.values()]
     return descriptor_pb2.FileDescriptorSet(file=files)
 
