@@ -119,7 +119,10 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
             if abs(moment) > LAST_MS:
                 raise ValueError(cell)
             return moment
-        when = dt.datetime.fromisoformat(str(cell).strip().replace("Z", "+00:00"))
+        text = str(cell).strip()
+        if text.isdigit():  # a number out of range; newer Pythons would find a date in it
+            raise ValueError(cell)
+        when = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
         shift = offset if when.tzinfo is None else 0
         when = when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
         return int(when.timestamp() * 1000) - shift

@@ -91,5 +91,5 @@ def _rewire(function: function_pb2.FunctionDef, names: Mapping[str, str]) -> Non
             for p in places
         ]
     for refers in (function.ret, function.control_ret):
-        for key, reference in refers.items():
+        for key, reference in list(refers.items()):  # a map must not change under its iterator
             refers[key] = renamed(reference)

@@ -97,8 +97,12 @@ def test_nothing_is_overwritten(tmp_path, rows):
         init(tmp_path, rows)
 
 
-def test_times_of_another_unit_are_refused(tmp_path, rows):
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [(10**4, "neither seconds nor milliseconds"), (10**6, "times in s or ms since 1970")],
+)
+def test_times_of_another_unit_are_refused(tmp_path, rows, unit, told):
     for row in rows:
-        row["timestamp"] *= 10**6
-    with pytest.raises(LogError, match="neither seconds nor milliseconds"):
+        row["timestamp"] *= unit
+    with pytest.raises(LogError, match=told):
         init(tmp_path, rows)
