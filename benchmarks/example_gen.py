@@ -10,7 +10,6 @@ pipeline of VideoLogExampleGen on it with one worker, and writes docs/benchmarks
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import importlib.metadata
 import json
 import os
@@ -25,6 +24,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from page_parts import machine
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data" / "kuairand_pure"
@@ -139,8 +140,7 @@ def main() -> None:
 def write(results: list[dict[str, float]]) -> None:
     """docs/benchmarks/example_gen.md and .json."""
     about = {
-        "date": dt.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} x {cpu_name()}",
+        **machine.facts(),
         "python": platform.python_version(),
         **{n: importlib.metadata.version(n) for n in ("tfx", "apache-beam", "pyarrow")},
     }
@@ -167,14 +167,6 @@ def write(results: list[dict[str, float]]) -> None:
             f"{rates[1]} | {r['peak_rss_mb']:,.0f} |"
         )
     (DOCS / "example_gen.md").write_text("\n".join(lines) + "\n")
-
-
-def cpu_name() -> str:
-    """The processor's model name where the system tells it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ncs4cvr.components.columns import day_number, hashes, local_day, mix, one_chunk, yyyymmdd
+from ncs4cvr.components.columns import hashes, mix, one_chunk
 from ncs4cvr.components.history import (
     BEFORE_LOG,
     Timeline,
@@ -23,6 +23,7 @@ from ncs4cvr.components.history import (
 )
 from ncs4cvr.components.parsing import DAY, HASH, LABEL, ORDER, TIME, USER, VIDEO
 from ncs4cvr.components.plan import Column, Plan
+from ncs4cvr.components.times import day_number, local_day, yyyymmdd
 from ncs4cvr.schemas.log import Tally
 
 CHUNK_ROWS = 8192  # examples encoded at a time; their histories are the widest thing in memory

@@ -1,4 +1,4 @@
-"""Raw cells become int64, float, text, times and days, whole columns at a time.
+"""Raw cells become int64, float, text and hashes, whole columns at a time; times.py has times.
 
 Every function returns the converted column, null where a cell is missing or does not convert, and
 a mask of the cells that do not convert.
@@ -6,7 +6,6 @@ a mask of the cells that do not convert.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-DAY_MS = 86_400_000
-EPOCH = dt.date(1970, 1, 1)
 EXACT = 2.0**53  # beyond it a float no longer tells whole numbers apart
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # examples keep 32 bits
-LAST_MS = 253_402_300_799_999  # the end of the year 9999: moments lie this far from 1970 at most
-TICKS = {"s": 1_000, "ms": 1}  # milliseconds
 
 #: Text that stands for a missing number, trimmed and in lower case.
 MISSING_WORDS = pa.array(["", "na", "nan", "n/a", "null", "none", "\\n"])
@@ -63,7 +58,7 @@ def to_int(raw: pa.Array) -> Converted:
         return _float_to_int(raw)
     none = np.zeros(len(raw), bool)
     if pa.types.is_uint64(raw.type):
-        none = _mask(pc.greater(raw, pa.scalar(2**63 - 1, pa.uint64())))
+        none = mask_of(pc.greater(raw, pa.scalar(2**63 - 1, pa.uint64())))
         raw = pc.if_else(pa.array(none), pa.scalar(None, raw.type), raw)
     return raw.cast(pa.int64()), none
 
@@ -75,7 +70,7 @@ def to_float(raw: pa.Array) -> Converted:
         try:
             number, bad = text.cast(pa.float64()), np.zeros(len(raw), bool)
         except pa.ArrowInvalid:
-            number, bad = _cell_by_cell(text, _parse_float, pa.float64())
+            number, bad = cell_by_cell(text, _parse_float, pa.float64())
     else:
         number, bad = raw.cast(pa.float64(), safe=False), np.zeros(len(raw), bool)
     values = number.to_numpy(zero_copy_only=False)
@@ -95,100 +90,8 @@ def to_string(raw: pa.Array) -> Converted:
     try:
         text = raw.cast(pa.string())
     except pa.ArrowInvalid:  # binary that is not UTF-8
-        text, bad = _cell_by_cell(raw, bytes.decode, pa.string())
+        text, bad = cell_by_cell(raw, bytes.decode, pa.string())
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), bad
-
-
-def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
-    """Milliseconds since 1970 UTC from numbers of `unit` (s or ms), timestamps or ISO texts.
-
-    A timestamp or text without a zone is local time, `utc_offset_hours` ahead of UTC.
-    """
-    offset = int(utc_offset_hours * 3_600_000)
-    if kind_of(raw.type) == "time":
-        return _timestamp_to_ms(raw, offset)
-    whole, bad = to_int(raw)
-    whole, far = _not_beyond(whole, unit)
-    scaled = pc.multiply(whole, TICKS[unit])
-    if not bad.any():
-        return scaled, far
-
-    def parse(cell: Any) -> int:
-        if isinstance(cell, float) or (unit == "s" and str(cell).replace(".", "", 1).isdigit()):
-            moment = round(float(cell) * TICKS[unit])
-            if abs(moment) > LAST_MS:
-                raise ValueError(cell)
-            return moment
-        text = str(cell).strip()
-        if text.isdigit():  # a number out of range; newer Pythons would find a date in it
-            raise ValueError(cell)
-        when = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-        shift = offset if when.tzinfo is None else 0
-        when = when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
-        return int(when.timestamp() * 1000) - shift
-
-    rest = raw.filter(pa.array(bad))
-    found, still = _cell_by_cell(rest, parse, pa.int64())
-    values = scaled.fill_null(0).to_numpy(zero_copy_only=False).copy()
-    null = _mask(scaled.is_null())
-    values[bad] = found.fill_null(0).to_numpy(zero_copy_only=False)
-    null[bad] = still
-    bad = bad.copy()
-    bad[bad] = still
-    within, beyond = _not_beyond(pa.array(values, pa.int64(), mask=null), "ms")
-    return within, bad | far | beyond
-
-
-def _timestamp_to_ms(raw: pa.Array, offset: int) -> Converted:
-    far = np.zeros(len(raw), bool)
-    if pa.types.is_timestamp(raw.type) and raw.type.unit == "s":  # others cannot overflow below
-        raw, far = _not_beyond(raw, "s")
-    ms = raw.cast(pa.timestamp("ms", getattr(raw.type, "tz", None)), safe=False).cast(pa.int64())
-    ms, beyond = _not_beyond(ms, "ms")
-    naive = getattr(raw.type, "tz", None) is None
-    return pc.subtract(ms, offset if naive else 0), far | beyond
-
-
-def _not_beyond(moments: pa.Array, unit: str) -> Converted:
-    """Moments of years that no calendar has are null, and wrong."""
-    numbers = moments.cast(pa.int64())
-    last = LAST_MS // TICKS[unit]
-    far = _mask(pc.or_(pc.greater(numbers, last), pc.less(numbers, -last)))
-    if not far.any():
-        return moments, far
-    return pc.if_else(pa.array(far), pa.scalar(None, moments.type), moments), far
-
-
-def to_day(raw: pa.Array) -> Converted:
-    """Days since 1970 from YYYYMMDD numbers, ISO dates or date columns."""
-    if kind_of(raw.type) == "time":
-        return raw.cast(pa.date32()).cast(pa.int32()), np.zeros(len(raw), bool)
-    codes = raw.cast(pa.string()).dictionary_encode()
-    days, bad = _cell_by_cell(codes.dictionary, _parse_day, pa.int32())
-    days = days.take(codes.indices)
-    missing = pc.is_null(codes.indices)
-    return days, _mask(pc.and_not(pc.is_null(days), missing)) if bad.any() else _mask(
-        missing
-    ) & False
-
-
-def local_day(time_ms: np.ndarray, utc_offset_hours: float) -> np.ndarray:
-    """Days since 1970 of moments, by a clock that many hours ahead of UTC."""
-    days = (time_ms + int(utc_offset_hours * 3_600_000)) // DAY_MS
-    # Moments beyond any calendar would overflow; they are refused as lying in the future.
-    return np.clip(days, -(2**31) + 1, 2**31 - 1).astype(np.int32)
-
-
-def day_number(iso: str) -> int:
-    """Days since 1970 of an ISO date."""
-    return (dt.date.fromisoformat(iso) - EPOCH).days
-
-
-def yyyymmdd(days: np.ndarray) -> np.ndarray:
-    """Days since 1970 as YYYYMMDD numbers."""
-    unique, index = np.unique(days, return_inverse=True)
-    named = [int((EPOCH + dt.timedelta(days=int(day))).strftime("%Y%m%d")) for day in unique]
-    return np.array(named, np.int64)[index]
 
 
 def hashes(ids: pa.Array) -> np.ndarray:
@@ -213,7 +116,7 @@ def hashes(ids: pa.Array) -> np.ndarray:
         if kind != "null":
             cells = ids.fill_null(b"" if "binary" in str(ids.type) else "")
             hashed = pd.util.hash_array(np.asarray(cells.to_numpy(zero_copy_only=False), object))
-    return np.where(_mask(ids.is_null()), np.uint64(0), hashed)
+    return np.where(mask_of(ids.is_null()), np.uint64(0), hashed)
 
 
 def mix(numbers: np.ndarray) -> np.ndarray:
@@ -230,12 +133,12 @@ def row_hashes(table: pa.Table) -> np.ndarray:
     for name, column in zip(table.column_names, table.columns, strict=True):
         salt = pd.util.hash_array(np.array([name], object))[0]
         array = one_chunk(column)
-        missing = _mask(array.is_null())
+        missing = mask_of(array.is_null())
         total += np.where(missing, np.uint64(0), mix((hashes(array) ^ salt).view(np.int64)))
     return total
 
 
-def _mask(flags: pa.Array) -> np.ndarray:
+def mask_of(flags: pa.Array) -> np.ndarray:
     return flags.fill_null(False).to_numpy(zero_copy_only=False)
 
 
@@ -255,10 +158,10 @@ def _text_to_int(raw: pa.Array) -> Converted:
     try:
         numbers = text.cast(pa.int64())
     except pa.ArrowInvalid:
-        return _cell_by_cell(text, _parse_int, pa.int64())
+        return cell_by_cell(text, _parse_int, pa.int64())
     # Arrow takes 0x10 for a number, and nobody else does.
-    if _mask(pc.match_substring(text, "x", ignore_case=True)).any():
-        return _cell_by_cell(text, _parse_int, pa.int64())
+    if mask_of(pc.match_substring(text, "x", ignore_case=True)).any():
+        return cell_by_cell(text, _parse_int, pa.int64())
     return numbers, np.zeros(len(raw), bool)
 
 
@@ -270,7 +173,7 @@ def _float_to_int(raw: pa.Array) -> Converted:
     return pa.array(whole, mask=missing | bad), bad
 
 
-def _cell_by_cell(cells: pa.Array, parse: Callable[[Any], Any], kind: pa.DataType) -> Converted:
+def cell_by_cell(cells: pa.Array, parse: Callable[[Any], Any], kind: pa.DataType) -> Converted:
     """The slow way, taken by blocks that hold a cell which the fast way refuses."""
     values, bad = [], np.zeros(len(cells), bool)
     for i, cell in enumerate(cells.to_pylist()):
@@ -301,10 +204,3 @@ def _parse_float(cell: str) -> float:
     if "_" in cell:  # which Python allows
         raise ValueError(cell)
     return float(cell)
-
-
-def _parse_day(cell: str) -> int:
-    digits = cell.strip().removesuffix(".0")
-    if len(digits) == 8 and digits.isdigit():
-        digits = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
-    return day_number(digits[:10] if digits[10:11] in ("T", " ") else digits)

@@ -18,13 +18,14 @@ import tensorflow as tf
 
 from ncs4cvr.components.assembly import BUCKET, answer, ask, examples, tidy
 from ncs4cvr.components.buckets import Ref, bucket_of, create, read_refs, write_buckets, writing
-from ncs4cvr.components.columns import day_number, one_chunk
+from ncs4cvr.components.columns import one_chunk
 from ncs4cvr.components.parsing import DAY, ORDER, TIME, USER, VIDEO, Sieve, dead_letter_line, parse
 from ncs4cvr.components.plan import Plan, Unit
 from ncs4cvr.components.readers import blocks
 from ncs4cvr.components.records import LogError
 from ncs4cvr.components.report import OUTSIDE, check_totals, merge, sheet
 from ncs4cvr.components.tf_example import encode
+from ncs4cvr.components.times import day_number
 
 COUNTS = "counts"
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)

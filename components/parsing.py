@@ -11,20 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncs4cvr.components.columns import (
-    Converted,
-    day_number,
-    local_day,
-    one_chunk,
-    row_hashes,
-    to_day,
-    to_float,
-    to_int,
-    to_string,
-    to_time_ms,
-)
+from ncs4cvr.components.columns import Converted, one_chunk, row_hashes, to_float, to_int, to_string
 from ncs4cvr.components.plan import Column, Plan, Unit
 from ncs4cvr.components.records import Block
+from ncs4cvr.components.times import day_number, local_day, to_day, to_time_ms
 from ncs4cvr.schemas.log import Label
 
 CONVERT: dict[str, Callable[[pa.Array], Converted]] = {

@@ -12,11 +12,10 @@ import tensorflow_transform as tft
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from ncs4cvr.models.packed import store
-from ncs4cvr.models.packed.asset import Layer
+from ncs4cvr.models.packed.layers import masked_layers
 from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.ranker import Ranker, Trunk
-from ncs4cvr.schemas.log import MISSING
-from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.models.raw_columns import any_batch, as_parsed, dense_inputs, raw_spec
 
 CHECKED_EXAMPLES = 256  # by the export itself
 #: How far a loaded model's probabilities may lie from the trainer's. Whether fewer bits cost AUC is
@@ -48,9 +47,8 @@ class ServingModule(tf.Module):
         self._transform = loader.apply_transform_model
         # The ranker's Keras layers stay out of the SavedModel; their variables go in.
         self._ranker = _Untracked(model)
-        trunk = model.trunks[0]
-        self._request = [f for f in trunk.fields if self.recipe.per_request(f)]
-        self._candidate = [f for f in trunk.fields if not self.recipe.per_request(f)]
+        # Numbers of the fields that a ranking request has once, and of the candidates' fields.
+        self.split = _split(model)
         self.weights, self.towers = self._store(folder)
         layers = [*model.towers, *model.heads]
         # Masked kernels are in the store; any other sharing goes in as it is.
@@ -76,18 +74,6 @@ class ServingModule(tf.Module):
             )
         how = store.Packing(recipe.weights, recipe.embeddings, recipe.compute)
         return store.packed(towers, tables, how, folder, {"tasks": [t.name for t in recipe.tasks]})
-
-    @property
-    def split(self) -> tuple[list[int], list[int]]:
-        """Numbers of the fields that a ranking request has once, and of the candidates' fields.
-
-        Without candidates, or without a request, every field counts as a candidate's.
-        """
-        fields = self._ranker.held.trunks[0].fields
-        if not self._request or not self._candidate:
-            return [], list(range(len(fields)))
-        once = [k for k, f in enumerate(fields) if f in self._request]
-        return once, [k for k in range(len(fields)) if k not in once]
 
     def features(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Raw columns as `raw_spec` types them -> the ranker's features."""
@@ -116,30 +102,30 @@ class ServingModule(tf.Module):
     def _halves(self, inputs: Mapping[str, tf.Tensor], k: int, ranking: bool) -> list[tf.Tensor]:
         """The inputs of the first masked layer: what a request has once, and the rest."""
         trunk: Trunk = self._ranker.held.trunks[k]
-        once, _ = self.split
+        once, others = self.split
         if not once:
-            return [trunk.interaction(self._vectors(inputs, k, trunk.fields))]
-        request = self._vectors(inputs, k, self._request)
+            return [trunk.interaction(self._vectors(inputs, k, others))]
+        request = self._vectors(inputs, k, once)
         if ranking:
             request = tf.ensure_shape(request, [1, len(once), None])
-        return list(trunk.interaction.halves(request, self._vectors(inputs, k, self._candidate)))
+        return list(trunk.interaction.halves(request, self._vectors(inputs, k, others)))
 
     def _whole(self, inputs: Mapping[str, tf.Tensor], k: int, ranking: bool) -> tf.Tensor:
         """The inputs of dense layers that are not masked, in the order of training."""
         trunk: Trunk = self._ranker.held.trunks[k]
         once, others = self.split
         if not ranking or not once:
-            return trunk.interaction(self._vectors(inputs, k, trunk.fields))
-        candidates = self._vectors(inputs, k, self._candidate)
-        request = self._vectors(inputs, k, self._request)
+            return trunk.interaction(self._vectors(inputs, k, range(len(trunk.fields))))
+        candidates = self._vectors(inputs, k, others)
+        request = self._vectors(inputs, k, once)
         request = tf.repeat(request, tf.shape(candidates)[0], axis=0)
-        back = [[*once, *others].index(field) for field in range(len(trunk.fields))]
+        back = np.argsort([*once, *others])
         return trunk.interaction(tf.gather(tf.concat([request, candidates], 1), back, axis=1))
 
-    def _vectors(self, inputs: Mapping[str, tf.Tensor], k: int, chosen: Sequence) -> tf.Tensor:
-        return self._ranker.held.trunks[k].vectors(
-            inputs, chosen, lambda ids: self.weights.rows(k, ids)
-        )
+    def _vectors(self, inputs: Mapping[str, tf.Tensor], k: int, numbers: Sequence[int]):
+        trunk: Trunk = self._ranker.held.trunks[k]
+        chosen = [trunk.fields[number] for number in numbers]
+        return trunk.vectors(inputs, chosen, lambda ids: self.weights.rows(k, ids))
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """serving_default: serialized tf.Examples; predict: one dense tensor per raw column;
@@ -149,7 +135,7 @@ class ServingModule(tf.Module):
         # Traced once for all signatures: whatever the batch, it is the same function. There is
         # nothing for AutoGraph to rewrite, and its search takes longer than all else here.
         features = tf.function(self.features, autograph=False).get_concrete_function(
-            {column: _any_batch(spec) for column, spec in self.spec.items()}
+            {column: any_batch(spec) for column, spec in self.spec.items()}
         )
 
         @tf.function(autograph=False)
@@ -164,11 +150,11 @@ class ServingModule(tf.Module):
 
         @tf.function(autograph=False)
         def predict(**columns):
-            return rows({c: _as_parsed(self.spec[c], x) for c, x in columns.items()})
+            return rows({c: as_parsed(self.spec[c], x) for c, x in columns.items()})
 
         @tf.function(autograph=False)
         def rank(**columns):
-            raw = {c: _as_parsed(self.spec[c], x) for c, x in columns.items()}
+            raw = {c: as_parsed(self.spec[c], x) for c, x in columns.items()}
             return self.score(features(raw), ranking=True)
 
         made = {
@@ -209,68 +195,22 @@ def export(
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
     trained = model(transform_graph.transform_features_layer()(rows), training=False)
     served = tf.saved_model.load(folder).signatures["serving_default"](tf.constant(raw_examples))
-    lossless = plain or (model.recipe.weights, model.recipe.embeddings) == ("f32", "f32")
+    tolerance = TOLERANCE[plain or model.recipe.lossless]
     for name, expected in trained.items():
         worst = float(tf.reduce_max(tf.abs(served[name] - expected)))
-        if not worst <= TOLERANCE[lossless]:
+        if not worst <= tolerance:
             raise RuntimeError(
                 f"the export in {folder} differs from the trained model by {worst:.2g} in {name}"
             )
 
 
-def raw_spec(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str, Any]:
-    """How raw examples are parsed: the columns that features need, no labels."""
-    spec = transform_graph.raw_feature_spec()
-    return {f.column: spec[f.column] for f in recipe.features}
-
-
-def dense_inputs(
-    recipe: Recipe, spec: Mapping[str, Any], ranking: bool = False
-) -> dict[str, tf.TensorSpec]:
-    """The inputs of `predict`: [batch] or, for sequences, [batch, n]; see MISSING for gaps.
-
-    For `rank` the batch of the columns that a request has once is 1.
-    """
-    inputs = {}
-    for f in recipe.features:
-        batch = 1 if ranking and recipe.per_request(f) else None
-        shape = [batch, None] if f.kind == "sequence" else [batch]
-        inputs[f.column] = tf.TensorSpec(shape, spec[f.column].dtype, f.column)
-    return inputs
-
-
-def masked_layers(model: Ranker, split: tuple[list[int], list[int]]) -> list[list[Layer]]:
-    """[task][layer] of the sharing's masked layers; [] where it has none.
-
-    Args:
-      model: a ranker.
-      split: numbers of the fields that a request has once, and of the others: the inputs of the
-        first layer come in the order of the interaction's halves.
-    """
-    once, others = split
-    kernels: dict[Any, np.ndarray] = {}  # each once, as tasks may share it
-    towers = []
-    for task in range(len(model.heads)):
-        connections = model.sharing.connections(task)
-        if not connections:
-            return []
-        trunk = model.trunks[task % len(model.trunks)]
-        order, first = slice(None), 0
-        if once:
-            parts = trunk.interaction.order(once, others, trunk.embedding.dim)
-            order, first = np.concatenate(parts), len(parts[0])
-        tower: list[Layer] = []
-        biases = model.sharing.mlp_of(task).biases
-        for (kernel, mask), bias in zip(connections, biases, strict=True):
-            rows = slice(None) if tower else order
-            for v in (kernel, bias):
-                if v.ref() not in kernels:
-                    kernels[v.ref()] = v.numpy()[rows if v is kernel else slice(None)]
-            kept = mask.numpy()[rows] > 0
-            split_at = 0 if tower else first
-            tower.append(Layer(kernels[kernel.ref()], kept, kernels[bias.ref()], split_at))
-        towers.append(tower)
-    return towers
+def _split(model: Ranker) -> tuple[list[int], list[int]]:
+    """See `ServingModule.split`. Without candidates, or without a request, all are candidates'."""
+    once: list[int] = []
+    others: list[int] = []
+    for number, feature in enumerate(model.trunks[0].fields):
+        (once if model.recipe.per_request(feature) else others).append(number)
+    return (once, others) if once and others else ([], sorted(once + others))
 
 
 class _Untracked:
@@ -278,25 +218,3 @@ class _Untracked:
 
     def __init__(self, held: Ranker):
         self.held = held
-
-
-def _any_batch(spec) -> tf.TypeSpec:
-    """What parse_example gives for a column."""
-    if isinstance(spec, tf.io.FixedLenFeature):
-        return tf.TensorSpec([None, *spec.shape], spec.dtype)
-    return tf.SparseTensorSpec([None, None], spec.dtype)
-
-
-def _as_parsed(spec, x: tf.Tensor):
-    """A dense column as parse_example would give it: missing entries left out where sparse."""
-    if isinstance(spec, tf.io.FixedLenFeature):
-        return tf.reshape(x, [-1, *spec.shape])
-    x = tf.reshape(x, [tf.shape(x)[0], -1])
-    if x.dtype == tf.string:
-        present = x != MISSING["string"]
-    elif x.dtype == tf.int64:
-        present = x != tf.constant(MISSING["int"], tf.int64)
-    else:
-        present = ~tf.math.is_nan(x)
-    where = tf.where(present)
-    return tf.SparseTensor(where, tf.gather_nd(x, where), tf.shape(x, tf.int64))

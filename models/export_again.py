@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,5 +32,6 @@ def export_again(
     examples = recording.examples_of(model_run)[:CHECKED_EXAMPLES]
     model = trained.load(model_run, recipe, graph, examples[:1])
     new = Path(folder).with_name(f".{Path(folder).name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # of an export that was broken off
     export(model, graph, str(new), examples, plain)
     new.rename(folder)

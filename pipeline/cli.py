@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from ncs4cvr.pipeline import commands, recipe_files
+from ncs4cvr.pipeline.commands import run
 from ncs4cvr.pipeline.status import (
     FAULT,
     INTERRUPTED,
@@ -27,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return options.command(options)
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-        message = "interrupted; the next run goes on from what is finished"
+        message = "interrupted"
+        if options.command is run.main:
+            message += "; the next run goes on from what is finished"
     except CommandFailed as error:
         status, message = error.status, str(error)
     except recipe_files.RecipeError as error:

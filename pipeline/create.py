@@ -163,7 +163,7 @@ def create_pipeline(
     serving_check = ServingCheck(
         model=model,
         model_run=trainer.outputs["model_run"],
-        exact=int(recipe.weights == recipe.embeddings == "f32"),
+        exact=int(recipe.lossless),
         code_version=code_version("ncs4cvr.components.serving_check"),
         **{key: getattr(recipe, key) for key in SERVING_BOUNDS},
     )

@@ -16,9 +16,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ncs4cvr.components.columns import DAY_MS, kind_of, one_chunk, to_float, to_int, to_time_ms
+from ncs4cvr.components.columns import kind_of, one_chunk, to_float, to_int
 from ncs4cvr.components.readers import blocks, files
 from ncs4cvr.components.records import LogError
+from ncs4cvr.components.times import DAY_MS, to_time_ms
 from ncs4cvr.pipeline.starter_options import NAMES, flag
 from ncs4cvr.pipeline.starter_recipe import Guess, recipe_source
 from ncs4cvr.schemas.features import Feature

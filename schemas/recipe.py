@@ -156,6 +156,11 @@ class Recipe:
         """What the served model answers, tasks first."""
         return (*self.tasks, *self.products)
 
+    @property
+    def lossless(self) -> bool:
+        """Whether what is exported has the trained weights bit for bit."""
+        return self.weights == self.embeddings == "f32"
+
     # -- ranking requests ------------------------------------------------------------------
 
     def per_request(self, feature: Feature) -> bool:

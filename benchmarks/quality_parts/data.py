@@ -16,8 +16,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.export import raw_spec
 from ncs4cvr.models.preprocessing import vocabulary_sizes
+from ncs4cvr.models.raw_columns import raw_spec
 from ncs4cvr.schemas.recipe import Recipe
 
 USER, RAW = "(user)", "(raw) "  # names that no column has

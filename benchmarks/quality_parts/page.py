@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
-import os
 import platform
 import re
 import shlex
@@ -17,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from page_parts import machine
 from quality_parts import results, tables
 from quality_parts.cells import Cell, write_whole
 from quality_parts.data import Data
@@ -55,7 +54,7 @@ def write(report: Report) -> None:
     costs = results.search_costs(recipe, report.cells, len(train.users))
     text = "\n".join(
         [
-            *tables.head(report, test, machine()),
+            *tables.head(report, test, made_by()),
             *tables.quality(recipe, rows),
             *tables.compared(recipe, compared),
         ]
@@ -105,15 +104,11 @@ def put_rows(path: Path, dataset: str, rows: Sequence[Mapping[str, Any]]) -> Non
     write_whole(path, f"[\n{lines}\n]\n".encode())
 
 
-def machine() -> str:
-    """Processor, Python and TensorFlow, the date and the command."""
-    name = platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        found = re.search(r"model name\s*:\s*(.*)", info.read_text())
-        name = found.group(1) if found else name
+def made_by() -> str:
+    """The command, the date, processors, Python and TensorFlow."""
     command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
+    facts = machine.facts()
     return (
-        f"`{command}`, {dt.date.today()}, {os.cpu_count()} x {name}, Python "
+        f"`{command}`, {facts['date']}, {facts['machine']}, Python "
         f"{platform.python_version()}, TensorFlow {tf.__version__}"
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
+import itertools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from page_parts import machine
 from serving_parts import pictures
 from serving_parts.variants import DENSE, VARIANTS
-from training_parts.page import _cpu_name
 
 TARGETS = {  # removed -> at least so many times smaller: f32, bf16
     0.8: (7, 12),
@@ -35,8 +35,7 @@ def write_json(folder: Path, options: argparse.Namespace, rows: Rows) -> None:
     import tensorflow as tf
 
     about = {
-        "date": dt.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} x {_cpu_name()}",
+        **machine.facts(),
         "tensorflow": tf.__version__,
         "recipe": options.recipe,
         "rounds": options.rounds,
@@ -132,9 +131,12 @@ def _targets(rows: Rows, network: str) -> str:
             "met" if within == len(auto) else "**missed**",
         ]
     )
-    return f"## Targets\n\n{network}, against dense two-pass.\n\n" + _table(
-        ["what", "target", "measured", ""], lines
-    )
+    sizes = [int(size) for size in network.split("-")]
+    flops = 2 * 2 * sum(a * b for a, b in itertools.pairwise(sizes)) * 1024  # both tasks
+    dense = _of(rows, "speed", network=network, batch=1024, threads=1, variant=DENSE)[0]
+    rate = flops / dense["p50_ms"] / 1e6
+    told = f"{network}, against dense two-pass, which makes {rate:.0f} GFLOP/s on a core at 1,024."
+    return f"## Targets\n\n{told}\n\n" + _table(["what", "target", "measured", ""], lines)
 
 
 def _whole(rows: Rows) -> str:

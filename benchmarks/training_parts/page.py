@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import os
-import platform
 from pathlib import Path
+
+from page_parts import machine
 
 OURS, WITH_INPUT, TOWERS = "ncs4cvr", "ncs4cvr, with its input", "two towers, one trunk"
 INK, FAINT, GRID = "#22303c", "#8a97a3", "#e4e8eb"
@@ -19,8 +19,7 @@ def write_json(docs: Path, args: argparse.Namespace, cells: list[dict]) -> None:
     import tensorflow as tf
 
     about = {
-        "date": dt.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} x {_cpu_name()}",
+        **machine.facts(),
         "tensorflow": tf.__version__,
         "recipe": args.recipe,
         "settings": args.set,
@@ -174,10 +173,3 @@ def _picture(path: Path, by: dict, settings: list) -> None:
         figure.tight_layout()
         figure.savefig(path, dpi=130)
         plt.close(figure)
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()

@@ -2,7 +2,12 @@
 
 coding    arrays <-> bytes: gaps between kept connections, tickets as bits, byte planes of values
 asset     the asset: its header, its parts, what they weigh against the information limit
-resources what of it lies in memory after load, and the stock ops that put it there
+layers    a ranker's masked layers, as packing takes them
+decoding  the asset backwards, in stock ops; places: where the results lie
+resources the variables that a served model keeps them in, filled once at load
+store     packed or plain: where the served model's weights come from
 towers    the tasks' masked layers over these: sparse or dense products, by batch size
 plans     which of the two, chosen by timing
+slimming  the graph without what repeats itself
+inspection  what is in an exported model
 """

@@ -227,42 +227,6 @@ def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     return cells, np.array(bits, bool).reshape(len(bits), len(cells))
 
 
-def unpack(blob: bytes) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
-    """The masked pieces [task][piece] and the embedding tables, as the served model has them.
-
-    What resources.py does with TensorFlow, in NumPy.
-    """
-    layout = read(blob)
-    cells, keeps = tickets(blob)
-    values = np.zeros(0, np.float32)
-    if len(cells):
-        values = _numbers(blob, layout, "value", coding.VALUES[layout.weights])
-    dense = []
-    for kept in keeps:
-        every = np.zeros(sum(p.inputs * p.outputs for p in layout.pieces), np.float32)
-        every[cells[kept]] = values[kept]
-        dense.append(
-            [
-                every[p.first : p.first + p.inputs * p.outputs].reshape(p.outputs, p.inputs).T
-                for p in layout.pieces
-            ]
-        )
-    tables = []
-    for k, shape in enumerate(layout.tables):
-        rowwise = layout.embeddings == "int8"
-        kind = np.dtype(np.int8) if rowwise else coding.VALUES[layout.embeddings]
-        table = _numbers(blob, layout, f"table.{k}", kind).astype(np.float32).reshape(shape)
-        if rowwise:
-            table *= _numbers(blob, layout, f"scale.{k}", np.dtype(np.float32))[:, None]
-        tables.append(table)
-    return dense, tables
-
-
 def _part(blob: bytes, layout: Layout, name: str) -> np.ndarray:
     at, length = layout.parts[name]
     return np.frombuffer(zlib.decompress(blob[at : at + length]), np.uint8)
-
-
-def _numbers(blob: bytes, layout: Layout, name: str, dtype: np.dtype) -> np.ndarray:
-    planes = [_part(blob, layout, f"{name}.{b}") for b in range(dtype.itemsize)]
-    return coding.from_planes(np.stack(planes), dtype)

@@ -52,11 +52,6 @@ def planes(values: np.ndarray) -> np.ndarray:
     return flat.view(np.uint8).reshape(-1, flat.itemsize).T
 
 
-def from_planes(bytes_: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The inverse of `planes`: [b, n] bytes -> [n] numbers."""
-    return np.ascontiguousarray(bytes_.T).view(dtype).reshape(-1)
-
-
 def squeeze(raw: bytes) -> bytes:
     """zlib at its smallest: of all strategies, the one that does best on these bytes."""
     tried = []

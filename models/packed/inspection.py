@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework import dtypes, tensor_shape
 
 from ncs4cvr.models.packed import asset
 from ncs4cvr.models.packed.asset import Layout
@@ -43,12 +43,12 @@ def facts(folder: str) -> dict[str, Any]:
 
 
 def _sizes(folder: str) -> dict[str, int]:
-    """Bytes of the graph, variables, packed weights, other assets, and all else."""
-    sizes = dict.fromkeys(("graph", "variables", "packed weights", "vocabularies", "requests"), 0)
+    """Bytes of the graph, variables, packed weights, other assets, and what assets.extra holds."""
+    sizes = dict.fromkeys(("graph", "variables", "packed weights", "vocabularies", "extra"), 0)
     for where, _, names in os.walk(folder):
         for name in names:
             size, part = os.path.getsize(os.path.join(where, name)), os.path.relpath(where, folder)
-            kind = {".": "graph", "variables": "variables", "assets.extra": "requests"}.get(part)
+            kind = {".": "graph", "variables": "variables", "assets.extra": "extra"}.get(part)
             kind = kind or ("packed weights" if name == asset.NAME else "vocabularies")
             sizes[kind] += size
     return {**sizes, "all": sum(sizes.values())}
@@ -106,9 +106,9 @@ def _signatures(graph: Any) -> dict[str, Any]:
 
 
 def _typed(info: Any) -> str:
-    shape = tensor_shape.TensorShape(info.tensor_shape)
+    shape = tf.TensorShape(info.tensor_shape)
     sizes = ", ".join("n" if size is None else str(size) for size in shape)
-    return f"{dtypes.as_dtype(info.dtype).name}[{sizes}]"
+    return f"{tf.as_dtype(info.dtype).name}[{sizes}]"
 
 
 def _ops(graph: Any) -> Counter[str]:

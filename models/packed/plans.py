@@ -12,9 +12,12 @@ import tensorflow as tf
 
 from ncs4cvr.models.packed.towers import Towers
 
-BATCHES = (1, 4, 16, 64, 256, 1024)
-ROUNDS = 15
+#: Requests that a timed call makes inside the graph, by batch size: one at a time, what Python adds
+#: to a call would be more than a small request takes.
+REQUESTS = {1: 128, 4: 64, 16: 32, 64: 8, 256: 2, 1024: 1}
+ROUNDS = 12
 CLEAR = 1.03
+MOST_WAYS = 3
 
 
 def timings(towers: Towers, widths: Sequence[Sequence[int]], shared: bool) -> dict[str, Any]:
@@ -31,56 +34,71 @@ def timings(towers: Towers, widths: Sequence[Sequence[int]], shared: bool) -> di
     Returns:
       {"batches": [...], "ms": [[one of each number of sparse layers from 0] a batch]}
     """
+    given_widths = widths[:1] if shared else widths
     ways = range(len(towers.biases[0]) + 1)
-    calls = [_call(towers, k, widths, shared) for k in ways]
+    calls = [_call(towers, k, given_widths) for k in ways]
     rng = np.random.default_rng(0)
     table = []
-    for batch in BATCHES:
-        given = [tf.constant(rng.random((batch, w), np.float32)) for w in _flat(widths, shared)]
+    for batch, requests in REQUESTS.items():
+        given = [
+            tf.constant(rng.random((requests, batch, width), np.float32))
+            for parts in given_widths
+            for width in parts
+        ]
         taken: list[list[float]] = [[] for _ in ways]
         for turn in range(ROUNDS + 1):
             for k, call in enumerate(calls):
                 began = time.perf_counter()
-                call(*given)[0].numpy()
+                call(*given).numpy()
                 if turn:  # the first warms up
-                    taken[k].append(time.perf_counter() - began)
+                    taken[k].append((time.perf_counter() - began) / requests)
         table.append([round(min(t) * 1e3, 4) for t in taken])
-    return {"batches": list(BATCHES), "ms": table}
+    return {"batches": list(REQUESTS), "ms": table}
 
 
-def _flat(widths: Sequence[Sequence[int]], shared: bool) -> list[int]:
-    return [w for parts in (widths[:1] if shared else widths) for w in parts]
-
-
-def _call(towers: Towers, sparse_layers: int, widths: Sequence[Sequence[int]], shared: bool):
-    specs = [tf.TensorSpec([None, width]) for width in _flat(widths, shared)]
+def _call(towers: Towers, sparse_layers: int, widths: Sequence[Sequence[int]]):
+    """Makes requests one after the other: inputs [requests, batch, width] -> a number."""
+    specs = [tf.TensorSpec([None, None, width]) for parts in widths for width in parts]
 
     @tf.function(input_signature=specs, autograph=False)
     def call(*given):
-        rest = list(given)
-        inputs = [[rest.pop(0) for _ in parts] for parts in (widths[:1] if shared else widths)]
-        return towers.way(sparse_layers)(inputs * len(widths) if shared else inputs)
+        way = towers.way(sparse_layers)
+
+        def one_more(request, total):
+            rest = [inputs[request] for inputs in given]
+            inputs = [[rest.pop(0) for _ in parts] for parts in widths]
+            hidden = way(inputs * (len(towers.biases) // len(inputs)))
+            return request + 1, total + tf.add_n([h[0, 0] for h in hidden])
+
+        requests = tf.shape(given[0])[0]
+        return tf.while_loop(
+            lambda request, _: request < requests, one_more, (0, 0.0), parallel_iterations=1
+        )[1]
 
     return call
 
 
 def chosen(measured: dict[str, Any]) -> dict[int, int]:
-    """Smallest batch -> sparse layers, for `Towers`: one way for all, or two and where they change.
+    """Smallest batch -> sparse layers, for `Towers`: as few ways as do.
 
-    The one way whose worst batch takes at most `CLEAR` times the best way's; else the two ways with
-    the least worst batch. More would cost bytes of graph for little time. They change at the
-    geometric mean of the batches that were measured.
+    One way for all batches, else two, else three, each for a range of them: the fewest whose worst
+    batch takes at most `CLEAR` times the best way's, as each costs bytes of graph; or else the best
+    three. Ranges meet at the geometric mean of the batches that were measured.
     """
     batches, table = measured["batches"], np.array(measured["ms"])
     slower = table / table.min(axis=1, keepdims=True)  # [batch, way]
-    one = int(slower.max(axis=0).argmin())
-    if slower[:, one].max() <= CLEAR:
-        return {0: one}
-    ways = range(table.shape[1])
-    worst = {
-        (cut, small, large): max(slower[:cut, small].max(), slower[cut:, large].max())
-        for cut in range(1, len(batches))
-        for small, large in itertools.permutations(ways, 2)
+    best: tuple[float, list[tuple[int, int]]] = (np.inf, [])
+    for count in range(min(MOST_WAYS, len(batches))):
+        for cuts in itertools.combinations(range(1, len(batches)), count):
+            edges = [0, *cuts, len(batches)]
+            worst = [slower[a:b].max(axis=0) for a, b in itertools.pairwise(edges)]
+            ways = [int(each.argmin()) for each in worst]
+            cost = max(float(each.min()) for each in worst)
+            if cost < best[0]:
+                best = (cost, list(zip(edges[:-1], ways, strict=True)))
+        if best[0] <= CLEAR:
+            break
+    return {
+        round((batches[first - 1] * batches[first]) ** 0.5) if first else 0: way
+        for first, way in best[1]
     }
-    cut, small, large = min(worst, key=worst.__getitem__)
-    return {0: small, round((batches[cut - 1] * batches[cut]) ** 0.5): large}

@@ -36,6 +36,9 @@ def slim(folder: str) -> None:
                 _shorten(function)
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(saved.SerializeToString(deterministic=True))
+    # Checksums of the graph as it was; loaders do without.
+    if tf.io.gfile.exists(f"{folder}/fingerprint.pb"):
+        tf.io.gfile.remove(f"{folder}/fingerprint.pb")
 
 
 def _called_by_name(function: function_pb2.FunctionDef) -> bool:

@@ -94,7 +94,7 @@ class _Way:
                 for piece, x in enumerate(columns)
             ]
             summed = functools.reduce(tf.add, products)
-            # Outputs as channels: adding [outputs, 1] by broadcasting takes a third longer.
+            # Outputs as channels: faster than adding [outputs, 1] by broadcasting.
             biased = tf.nn.bias_add(summed[None], self.biases[task][layer], data_format="NCW")
             columns = [tf.nn.relu(biased[0])]
         return tf.transpose(columns[0])

@@ -38,8 +38,8 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     run, output = Path(options.run), Path(options.output)
-    if output.exists() and any(output.iterdir()):
-        raise CommandFailed(USAGE, f"{output} is not empty; name a new folder")
+    if output.exists():
+        raise CommandFailed(USAGE, f"{output} exists; name a new folder")
     changes = {name: getattr(options, name) for name in CHOICES if getattr(options, name)}
     if options.plain and changes:
         raise CommandFailed(USAGE, f"--plain packs nothing: leave out --{next(iter(changes))}")

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncs4cvr.components.columns import (
-    hashes,
-    row_hashes,
-    to_day,
-    to_float,
-    to_int,
-    to_string,
-    to_time_ms,
-    yyyymmdd,
-)
+from ncs4cvr.components.columns import hashes, row_hashes, to_float, to_int, to_string
+from ncs4cvr.components.times import to_day, to_time_ms, yyyymmdd
 
 DAY_MS = 86_400_000
 

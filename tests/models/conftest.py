@@ -1,6 +1,7 @@
 """A tiny log behind a real Transform, and models of a few hundred weights."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import tensorflow_transform as tft
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import trainer
 from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.packed import asset, coding
 from ncs4cvr.models.preprocessing import preprocessing_fn, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker, compiled
 from ncs4cvr.models.sharing import set_ticket
@@ -84,6 +86,12 @@ class World:
     def valid(self) -> Batches:
         """The validation split."""
         return Batches(f"{self.folder}/valid.gz", self.graph)
+
+
+@pytest.fixture(scope="session")
+def unpack() -> Callable[[bytes], tuple[list, list]]:
+    """Reads an asset in NumPy: masked pieces [task][piece], and the embedding tables."""
+    return _unpack
 
 
 @pytest.fixture(autouse=True)
@@ -295,3 +303,30 @@ def _write(path: Path, records: list[bytes]) -> None:
     with tf.io.TFRecordWriter(str(path), "GZIP") as out:
         for record in records:
             out.write(record)
+
+
+def _unpack(blob: bytes) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    layout = asset.read(blob)
+    kinds = {"int8": np.dtype(np.int8), **coding.VALUES}
+
+    def numbers(name: str, kind: str) -> np.ndarray:
+        spans = [layout.parts[f"{name}.{b}"] for b in range(kinds[kind].itemsize)]
+        planes = [np.frombuffer(zlib.decompress(blob[at : at + n]), np.uint8) for at, n in spans]
+        flat = np.ascontiguousarray(np.stack(planes, axis=1)).view(kinds[kind])
+        return flat.reshape(-1).astype(np.float32)
+
+    cells, keeps = asset.tickets(blob)
+    values = numbers("value", layout.weights) if len(cells) else np.zeros(0)
+    dense = []
+    for kept in keeps:
+        every = np.zeros(sum(p.inputs * p.outputs for p in layout.pieces), np.float32)
+        every[cells[kept]] = values[kept]
+        cuts = np.split(every, [p.first for p in layout.pieces][1:])
+        shapes = [(p.outputs, p.inputs) for p in layout.pieces]
+        dense.append([c.reshape(s).T for c, s in zip(cuts, shapes, strict=True)])
+    tables = []
+    for k, shape in enumerate(layout.tables):
+        table = numbers(f"table.{k}", layout.embeddings).reshape(shape)
+        scales = numbers(f"scale.{k}", "f32")[:, None] if layout.embeddings == "int8" else 1
+        tables.append(table * scales)
+    return dense, tables

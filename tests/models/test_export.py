@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import lottery
-from ncs4cvr.models.export import raw_spec
 from ncs4cvr.models.packed import asset
 from ncs4cvr.models.ranker import SHARINGS
+from ncs4cvr.models.raw_columns import raw_spec
 from ncs4cvr.schemas.log import MISSING
 
 LABELS = ("click", "conversion", "completion")
@@ -131,7 +131,7 @@ def _asset(folder):
     return (Path(folder) / "assets" / asset.NAME).read_bytes()
 
 
-def test_it_holds_no_masks_and_no_optimizer(folder, model):
+def test_it_holds_no_masks_and_no_optimizer(folder, model, unpack):
     """Biases and heads are variables, and nothing else is; weights lie in the asset, once."""
     reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
     shapes = reader.get_variable_to_shape_map()
@@ -144,14 +144,14 @@ def test_it_holds_no_masks_and_no_optimizer(folder, model):
         for (_, a), (_, b) in zip(*map(model.sharing.connections, range(2)), strict=True)
     ]
     layout = asset.read(_asset(folder))
-    pieces = asset.unpack(_asset(folder))[0]
+    pieces = unpack(_asset(folder))[0]
     assert sum(max(p.counts) for p in layout.pieces) <= sum(int(k.sum()) for k in kept)
     assert {len(tower) for tower in pieces} == {len(layout.pieces)}
 
 
-def test_every_tasks_kernels_are_in_the_asset_bit_by_bit(folder, model):
+def test_every_tasks_kernels_are_in_the_asset_bit_by_bit(folder, model, unpack):
     """In the order of the halves: what a request has once comes first."""
-    layout, (pieces, tables) = asset.read(_asset(folder)), asset.unpack(_asset(folder))
+    layout, (pieces, tables) = asset.read(_asset(folder)), unpack(_asset(folder))
     np.testing.assert_array_equal(tables[0], model.trunks[0].embedding.table.numpy())
     for task in range(2):
         for number, (kernel, mask) in enumerate(model.sharing.connections(task)):

@@ -329,7 +329,7 @@ def test_what_is_in_a_model_is_told_and_adds_up(world, cached, first, capfd):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["runs/tiny", "--output", "log"], "is not empty"),
+        (["runs/tiny", "--output", "log"], "exists; name a new folder"),
         (["runs/tiny", "--plain", "--weights", "bf16", "--output", "x"], "leave out --weights"),
         (["log", "--output", "x"], "no model_run in"),
     ],

@@ -10,10 +10,10 @@ TABLE = np.random.default_rng(3).normal(size=(9, 4)).astype("f4")
 
 @pytest.mark.parametrize("common", [True, False])
 @pytest.mark.parametrize("split", [0, 4])
-def test_f32_loses_nothing(towers, split, common):
+def test_f32_loses_nothing(towers, split, common, unpack):
     made = towers(split=split, common=common)
     blob, layout = asset.pack(made, [TABLE], "f32", "f32", {})
-    pieces, tables = asset.unpack(blob)
+    pieces, tables = unpack(blob)
     for t, tower in enumerate(made):
         for number, layer in enumerate(tower):
             got = np.concatenate([pieces[t][p] for p in layout.uses[t][number]])
@@ -32,9 +32,9 @@ def test_values_that_tasks_share_are_there_once(towers):
         assert layout.parts[f"value.{b}"][1] <= kept + 32
 
 
-def test_bf16_and_int8_keep_what_they_can(towers):
+def test_bf16_and_int8_keep_what_they_can(towers, unpack):
     blob, layout = asset.pack(towers(), [TABLE], "bf16", "int8", {})
-    pieces, tables = asset.unpack(blob)
+    pieces, tables = unpack(blob)
     kernel = towers()[1][0]
     got = pieces[1][layout.uses[1][0][0]]
     expected = (kernel.kernel * kernel.mask).astype(coding.VALUES["bf16"]).astype("f4")
@@ -42,18 +42,18 @@ def test_bf16_and_int8_keep_what_they_can(towers):
     assert np.abs(tables[0] - TABLE).max() <= np.abs(TABLE).max() / 254 * 1.001
 
 
-def test_the_header_tells_the_layout(towers):
+def test_the_header_tells_the_layout(towers, unpack):
     blob, layout = asset.pack(towers(split=3), [TABLE], "f32", "int8", {"tasks": ["a", "b"]})
     assert asset.read(blob) == layout
     again, noted = asset.noted(blob, {"other": 1})
     assert noted.notes == {"other": 1}
-    np.testing.assert_array_equal(asset.unpack(again)[1][0], asset.unpack(blob)[1][0])
+    np.testing.assert_array_equal(unpack(again)[1][0], unpack(blob)[1][0])
 
 
-def test_a_model_without_masked_layers_has_tables_alone():
+def test_a_model_without_masked_layers_has_tables_alone(unpack):
     blob, layout = asset.pack([], [TABLE], "f32", "f32", {})
     assert layout.pieces == ()
-    np.testing.assert_array_equal(asset.unpack(blob)[1][0], TABLE)
+    np.testing.assert_array_equal(unpack(blob)[1][0], TABLE)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,21 @@ def test_the_way_follows_the_batch():
     assert plans.chosen(measured) == {0: 0, 4: 2}
 
 
+def test_three_ways_are_taken_where_two_are_slow():
+    measured = {"batches": [1, 4, 16], "ms": [[1, 2, 2], [2, 1, 2], [2, 2, 1]]}
+    assert plans.chosen(measured) == {0: 0, 2: 1, 8: 2}
+
+
+def test_the_timed_ways_are_those_that_are_computed(towers, tmp_path, monkeypatch):
+    """A row a batch and a column a way, all of them positive."""
+    monkeypatch.setattr(plans, "REQUESTS", {1: 2, 8: 1})
+    store.packed(towers(split=5), [], Packing(), str(tmp_path), {})
+    compute = asset.read((tmp_path / asset.NAME).read_bytes()).notes["compute"]
+    assert compute["batches"] == [1, 8]
+    assert np.array(compute["ms"]).shape == (2, 3)
+    assert (np.array(compute["ms"]) > 0).all()
+
+
 def test_one_way_is_taken_where_it_is_hardly_slower_than_the_best():
     measured = {"batches": [1, 16], "ms": [[1.0, 1.02, 2.0], [1.5, 1.0, 0.99]]}
     assert plans.chosen(measured) == {0: 1}

@@ -1,0 +1,116 @@
+"""Raw cells become moments and days, whole columns at a time; columns.py has all else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ncs4cvr.components.columns import Converted, cell_by_cell, kind_of, mask_of, to_int
+
+DAY_MS = 86_400_000
+EPOCH = dt.date(1970, 1, 1)
+LAST_MS = 253_402_300_799_999  # the end of the year 9999: moments lie this far from 1970 at most
+TICKS = {"s": 1_000, "ms": 1}  # milliseconds
+
+
+def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
+    """Milliseconds since 1970 UTC from numbers of `unit` (s or ms), timestamps or ISO texts.
+
+    A timestamp or text without a zone is local time, `utc_offset_hours` ahead of UTC.
+    """
+    offset = int(utc_offset_hours * 3_600_000)
+    if kind_of(raw.type) == "time":
+        return _timestamp_to_ms(raw, offset)
+    whole, bad = to_int(raw)
+    whole, far = _not_beyond(whole, unit)
+    scaled = pc.multiply(whole, TICKS[unit])
+    if not bad.any():
+        return scaled, far
+
+    def parse(cell: Any) -> int:
+        if isinstance(cell, float) or (unit == "s" and str(cell).replace(".", "", 1).isdigit()):
+            moment = round(float(cell) * TICKS[unit])
+            if abs(moment) > LAST_MS:
+                raise ValueError(cell)
+            return moment
+        text = str(cell).strip()
+        if text.isdigit():  # a number out of range; newer Pythons would find a date in it
+            raise ValueError(cell)
+        when = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        shift = offset if when.tzinfo is None else 0
+        when = when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
+        return int(when.timestamp() * 1000) - shift
+
+    rest = raw.filter(pa.array(bad))
+    found, still = cell_by_cell(rest, parse, pa.int64())
+    values = scaled.fill_null(0).to_numpy(zero_copy_only=False).copy()
+    null = mask_of(scaled.is_null())
+    values[bad] = found.fill_null(0).to_numpy(zero_copy_only=False)
+    null[bad] = still
+    bad = bad.copy()
+    bad[bad] = still
+    within, beyond = _not_beyond(pa.array(values, pa.int64(), mask=null), "ms")
+    return within, bad | far | beyond
+
+
+def _timestamp_to_ms(raw: pa.Array, offset: int) -> Converted:
+    far = np.zeros(len(raw), bool)
+    if pa.types.is_timestamp(raw.type) and raw.type.unit == "s":  # others cannot overflow below
+        raw, far = _not_beyond(raw, "s")
+    ms = raw.cast(pa.timestamp("ms", getattr(raw.type, "tz", None)), safe=False).cast(pa.int64())
+    ms, beyond = _not_beyond(ms, "ms")
+    naive = getattr(raw.type, "tz", None) is None
+    return pc.subtract(ms, offset if naive else 0), far | beyond
+
+
+def _not_beyond(moments: pa.Array, unit: str) -> Converted:
+    """Moments of years that no calendar has are null, and wrong."""
+    numbers = moments.cast(pa.int64())
+    last = LAST_MS // TICKS[unit]
+    far = mask_of(pc.or_(pc.greater(numbers, last), pc.less(numbers, -last)))
+    if not far.any():
+        return moments, far
+    return pc.if_else(pa.array(far), pa.scalar(None, moments.type), moments), far
+
+
+def to_day(raw: pa.Array) -> Converted:
+    """Days since 1970 from YYYYMMDD numbers, ISO dates or date columns."""
+    if kind_of(raw.type) == "time":
+        return raw.cast(pa.date32()).cast(pa.int32()), np.zeros(len(raw), bool)
+    codes = raw.cast(pa.string()).dictionary_encode()
+    days, bad = cell_by_cell(codes.dictionary, _parse_day, pa.int32())
+    days = days.take(codes.indices)
+    missing = pc.is_null(codes.indices)
+    return days, mask_of(pc.and_not(pc.is_null(days), missing)) if bad.any() else mask_of(
+        missing
+    ) & False
+
+
+def local_day(time_ms: np.ndarray, utc_offset_hours: float) -> np.ndarray:
+    """Days since 1970 of moments, by a clock that many hours ahead of UTC."""
+    days = (time_ms + int(utc_offset_hours * 3_600_000)) // DAY_MS
+    # Moments beyond any calendar would overflow; they are refused as lying in the future.
+    return np.clip(days, -(2**31) + 1, 2**31 - 1).astype(np.int32)
+
+
+def day_number(iso: str) -> int:
+    """Days since 1970 of an ISO date."""
+    return (dt.date.fromisoformat(iso) - EPOCH).days
+
+
+def yyyymmdd(days: np.ndarray) -> np.ndarray:
+    """Days since 1970 as YYYYMMDD numbers."""
+    unique, index = np.unique(days, return_inverse=True)
+    named = [int((EPOCH + dt.timedelta(days=int(day))).strftime("%Y%m%d")) for day in unique]
+    return np.array(named, np.int64)[index]
+
+
+def _parse_day(cell: str) -> int:
+    digits = cell.strip().removesuffix(".0")
+    if len(digits) == 8 and digits.isdigit():
+        digits = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    return day_number(digits[:10] if digits[10:11] in ("T", " ") else digits)
