@@ -23,8 +23,9 @@ MOST_WAYS = 3
 def timings(towers: Towers, widths: Sequence[Sequence[int]], shared: bool) -> dict[str, Any]:
     """Milliseconds of the towers by batch size and number of sparse layers.
 
-    All ways take turns at every batch size, and the fastest run of each counts: what else the
-    machine does makes a run slower, never faster.
+    Processor time counts, of all threads: a server has other requests for them. All ways take turns
+    at every batch size, and the fastest run of each counts: what else the machine does makes a run
+    slower, never faster.
 
     Args:
       towers: with all layers both sparse and dense.
@@ -48,10 +49,10 @@ def timings(towers: Towers, widths: Sequence[Sequence[int]], shared: bool) -> di
         taken: list[list[float]] = [[] for _ in ways]
         for turn in range(ROUNDS + 1):
             for k, call in enumerate(calls):
-                began = time.perf_counter()
+                began = time.process_time()
                 call(*given).numpy()
                 if turn:  # the first warms up
-                    taken[k].append((time.perf_counter() - began) / requests)
+                    taken[k].append((time.process_time() - began) / requests)
         table.append([round(min(t) * 1e3, 4) for t in taken])
     return {"batches": list(REQUESTS), "ms": table}
 
