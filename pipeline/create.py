@@ -27,6 +27,7 @@ from ncs4cvr.components.artifacts import MODEL_ID, TaskTickets
 from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
 from ncs4cvr.components.example_gen import VideoLogExampleGen
 from ncs4cvr.components.latest_passed import LatestPassed
+from ncs4cvr.components.model_gate import ModelGate
 from ncs4cvr.components.pusher import KEEP_VERSIONS, Pusher
 from ncs4cvr.components.readers import fingerprint
 from ncs4cvr.components.serving_check import ServingCheck
@@ -160,6 +161,16 @@ def create_pipeline(
         example_splits=[test],
         eval_config=eval_config(recipe),
     )
+    model_gate = ModelGate(
+        examples=examples,
+        schema=schema,
+        model=model,
+        evaluated=evaluator.outputs["blessing"],
+        baseline=last_blessed.outputs["earlier"],
+        split=test,
+        recipe=for_gate(recipe).to_json(),
+        code_version=code_version("ncs4cvr.components.model_gate"),
+    )
     serving_check = ServingCheck(
         model=model,
         model_run=trainer.outputs["model_run"],
@@ -167,9 +178,9 @@ def create_pipeline(
         code_version=code_version("ncs4cvr.components.serving_check"),
         **{key: getattr(recipe, key) for key in SERVING_BOUNDS},
     )
-    serving_check.add_upstream_node(evaluator)  # one after the other: it measures time
+    serving_check.add_upstream_node(model_gate)  # one after the other: it measures time
     pusher = Pusher(
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=model_gate.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],  # with the model and its warm-up requests
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
@@ -193,6 +204,7 @@ def create_pipeline(
             trainer,
             last_blessed,
             evaluator,
+            model_gate,
             serving_check,
             pusher,
         ],
@@ -250,6 +262,14 @@ def for_training(recipe: Recipe) -> Recipe:
         keep_versions=Recipe.keep_versions,
         **unset,
     )
+
+
+def for_gate(recipe: Recipe) -> Recipe:
+    """What the model gate depends on: outputs, gates and slices."""
+    about = dict(recipe.__dict__)
+    log = dataclasses.replace(for_training(recipe).log, splits=())
+    names = ("name", "tasks", "products", "gates", "slices")
+    return Recipe(log=log, features=(), **{name: about[name] for name in names})
 
 
 def for_search(recipe: Recipe) -> Recipe:

@@ -10,15 +10,17 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants
-from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
+from ncs4cvr.components import model_gate, serving_check
 from ncs4cvr.components.data_gate import read_counts
 from ncs4cvr.components.report import describe_rows
 from ncs4cvr.pipeline.local import Step
 from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.schemas.tasks import Gate
 
 OVERALL = "all"
 
@@ -26,19 +28,20 @@ OVERALL = "all"
 def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> dict[str, Any]:
     """The contents of summary.json, from what the components left behind."""
     evaluation = _output(steps, "Evaluator", "evaluation").uri
-    blessing = _output(steps, "Evaluator", "blessing")
     pushed = _output(steps, "Pusher", "pushed_model")
-    serving = _json(_output(steps, "ServingCheck", "blessing"), "serving_check.json")
+    verdict, serving = _verdict(steps), _serving(steps)
     model = Path(path_utils.serving_model_path(_output(steps, "Trainer", "model").uri))
     metrics, slices = _metrics(evaluation)
     tickets = _tickets(steps)
     return {
         "recipe": recipe.name,
         "stack": ".".join(importlib.metadata.version("tfx").split(".")[:2]),
-        "blessed": blessing.get_int_custom_property("blessed") == 1 and serving["blessed"],
+        "blessed": verdict["blessed"] and serving["blessed"],
+        **_judged(verdict, serving),
         "pushed_to": pushed.get_string_custom_property("pushed_destination") or None,
-        "failures": failures(evaluation) + serving["failures"],
+        "failures": failures(steps),
         "metrics": metrics,
+        "intervals": _intervals(verdict),
         "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
         "overlap": tickets.get("overlap"),
         "bytes": {"savedmodel": sum(f.stat().st_size for f in model.rglob("*") if f.is_file())},
@@ -75,33 +78,32 @@ def _slice_name(key: metrics_for_slice_pb2.SliceKey) -> str:
     return ",".join(names) or OVERALL
 
 
-def failures(evaluation: str) -> list[str]:
-    """One line per gate that did not hold: the metric, its value, the bound."""
-    result = tfma.load_validation_result(evaluation)
-    lines = []
-    for validation in result.metric_validations_per_slice:
-        for failure in validation.failures:
-            name, value = failure.metric_key.name, failure.metric_value.double_value.value
-            threshold = failure.metric_threshold
-            if threshold.HasField("change_threshold"):
-                allowed = -threshold.change_threshold.absolute.value
-                lines.append(
-                    f"{name} is {-value:.4f} below the last blessed model's; "
-                    f"it may be {allowed:g} below"
-                )
-            else:
-                lines.append(f"{name} is {value:.4f}; it must be {_bound(threshold)}")
-    return lines
+def failures(steps: Mapping[str, Step]) -> list[str]:
+    """One line for everything that kept the model from being pushed."""
+    return _verdict(steps)["reasons"] + _serving(steps)["failures"]
 
 
-def _bound(threshold: config_pb2.MetricThreshold) -> str:
-    bounds = threshold.value_threshold
-    words = []
-    if bounds.HasField("lower_bound"):
-        words.append(f"at least {bounds.lower_bound.value:g}")
-    if bounds.HasField("upper_bound"):
-        words.append(f"at most {bounds.upper_bound.value:g}")
-    return " and ".join(words)
+def _verdict(steps: Mapping[str, Step]) -> dict[str, Any]:
+    return _json(_output(steps, "ModelGate", "blessing"), model_gate.FILE)
+
+
+def _serving(steps: Mapping[str, Step]) -> dict[str, Any]:
+    return _json(_output(steps, "ServingCheck", "blessing"), serving_check.REPORT)
+
+
+def _judged(verdict: Mapping[str, Any], serving: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict of both who judge a model, in one word and one line."""
+    if verdict["blessed"] and not serving["blessed"]:
+        return {"verdict": "not blessed", "why": f"not blessed: {'; '.join(serving['failures'])}"}
+    return {"verdict": verdict["verdict"], "why": verdict["why"]}
+
+
+def _intervals(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Per metric of an output: its interval, and the difference to the last blessed model."""
+    return {
+        f"{name}_{output['metric']}": {"interval": output["interval"], "before": output["before"]}
+        for name, output in verdict["outputs"].items()
+    }
 
 
 def _output(steps: Mapping[str, Step], component: str, key: str) -> Artifact:
@@ -134,15 +136,11 @@ def _rows(statistics: Artifact, split: str) -> int:
 def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
     """The summary for people."""
     gates = {gate.metric: gate for gate in recipe.gates}
-    lines = ["", f"{'metric':<20}{'value':>8}   bound"]
+    lines = ["", f"{'metric':<20}{'value':>8}   {'95 % interval':<17}{'to the last':>11}   bound"]
     for name, value in summary["metrics"].items():
-        gate = gates.get(name)
-        bounds = [] if gate is None else [
-            *([f">= {gate.at_least:g}"] if gate.at_least is not None else []),
-            *([f"<= {gate.at_most:g}"] if gate.at_most is not None else []),
-            *([f"{gate.worse_by:g} below the last at most"] if gate.worse_by >= 0 else []),
-        ]  # fmt: skip
-        lines.append(f"{name:<20}{value:>8.4f}   {', '.join(bounds)}".rstrip())
+        sure, change = _sureness(summary["intervals"].get(name))
+        bounds = _bounds(gates[name]) if name in gates else ""
+        lines.append(f"{name:<20}{value:>8.4f}   {sure:<17}{change:>11}   {bounds}".rstrip())
     lines.append(f"{'on test rows':<20}{summary['test_rows']:>8,}")
     if summary["sparsity"]:
         removed = ", ".join(f"{task} {share:.1%}" for task, share in summary["sparsity"].items())
@@ -159,17 +157,37 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
         f"peak memory: {summary['peak_rss_mb'] / 1024:.1f} GB",
         "",
     ]
+    lines.append(summary["why"])
     if summary["pushed_to"]:
-        lines.append(f"blessed, pushed to {summary['pushed_to']}")
+        lines.append(f"pushed to {summary['pushed_to']}")
     elif summary["blessed"]:
         lines.append(
-            "blessed, but not pushed: this very model was rolled back from. A new one is pushed "
-            "again; `ncs4cvr runs` names the version to bring back with `ncs4cvr rollback --to`"
+            "not pushed: this very model was rolled back from. A new one is pushed again; "
+            "`ncs4cvr runs` names the version to bring back with `ncs4cvr rollback --to`"
         )
     else:
-        lines.append("not blessed, nothing pushed:")
+        lines.append("nothing pushed:")
         lines += [f"  {failure}" for failure in summary["failures"]]
     return "\n".join(lines)
+
+
+def _sureness(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """An interval, and the difference to the last blessed model; "" where there is none."""
+    interval = found["interval"] if found else None
+    before = found["before"] if found else None
+    sure = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+    difference = before["difference"] if before else None
+    return sure, "" if difference is None else f"{difference:+.4f}"
+
+
+def _bounds(gate: Gate) -> str:
+    """What a gate demands, in a few words."""
+    words = [f">= {gate.at_least:g}"] if gate.at_least is not None else []
+    words += [f"<= {gate.at_most:g}"] if gate.at_most is not None else []
+    words += [f"{gate.worse_by:g} below the last at most"] if gate.worse_by >= 0 else []
+    if gate.slice_worse_by >= 0:
+        words.append(f"{gate.slice_worse_by:g} below in a slice at most")
+    return ", ".join(words)
 
 
 def _serving_line(serving: Mapping[str, Any]) -> str:

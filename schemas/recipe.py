@@ -147,7 +147,19 @@ class Recipe:
                 _one_of(f"factor of {product.name!r}", factor, [t.name for t in self.tasks])
         outputs = [t.name for t in self.tasks] + [p.name for p in self.products]
         for gate in self.gates:
-            _one_of("gate output", gate.metric.rsplit("_", 1)[0], outputs)
+            _one_of("gate output", gate.output, outputs)
+            self._check_metric(gate)
+            for column in gate.slices:
+                _one_of(f"slice of gate {gate.metric!r}", column, self.slices)
+
+    def _check_metric(self, gate: Gate) -> None:
+        ratios = [label.name for label in self.log.labels if label.over]
+        (label,) = (output.label for output in self.outputs if output.name == gate.output)
+        if label in ratios and gate.metric.endswith("_auc"):
+            raise ValueError(
+                f"gate {gate.metric!r}: label {label!r} is a ratio, which has no AUC; gate "
+                f"{gate.output}_calibration"
+            )
 
     # -- outputs ---------------------------------------------------------------------------
 

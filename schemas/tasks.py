@@ -43,18 +43,53 @@ class Product:
 
 @dataclass(frozen=True)
 class Gate:
-    """A metric that must hold before a model is blessed.
+    """What a metric of the test split must keep before a model is blessed.
 
-    metric is `<output>_auc` or `<output>_calibration` (mean prediction / mean label). The value
-    must lie in [at_least, at_most]; `worse_by` is how far it may fall below the last blessed
-    model's value on the same rows (negative: not compared).
+    metric is `<output>_auc` or `<output>_calibration` (mean prediction / mean label). Its value
+    must lie in [at_least, at_most].
+
+    `worse_by` is how far an AUC may fall below the last blessed model's on the same rows (negative:
+    not compared). At `confidence` .5 the difference itself must keep this margin; at c > .5 the
+    lower end of its one-sided interval of level c must, a test of non-inferiority. The stricter
+    test needs a margin well above the difference's standard error, which `verdict.json` shows: with
+    a margin of two standard errors, .95 stops a third of the models that are as good as the last.
+
+    `slice_worse_by` is the same for every value of `slices` (columns; none: all of the recipe's),
+    but the burden of proof is the other way round: slices are many and small, so one has fallen
+    where the upper end of its interval lies below the margin.
+
+    An output with fewer positives, or fewer negatives, than `min_positives` is not judged, and the
+    model not blessed; a slice with fewer is shown, not held to anything.
     """
 
     metric: str
     at_least: float | None = None
     at_most: float | None = None
     worse_by: float = -1.0
+    confidence: float = 0.5
+    slice_worse_by: float = -1.0
+    slices: tuple[str, ...] = ()
+    min_positives: int = 50
 
     def __post_init__(self) -> None:
         if not self.metric.endswith(("_auc", "_calibration")):
             raise ValueError(f"gate {self.metric!r} must be <output>_auc or <output>_calibration")
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(
+                f"gate {self.metric!r}: confidence {self.confidence} must lie in [0.5, 1); 0.5 "
+                "holds the difference itself to worse_by"
+            )
+        if self.min_positives < 1:
+            raise ValueError(
+                f"gate {self.metric!r}: min_positives must be 1 or more, got {self.min_positives}"
+            )
+        if self.metric.endswith("_calibration") and max(self.worse_by, self.slice_worse_by) >= 0:
+            raise ValueError(
+                f"gate {self.metric!r}: a calibration is held to a band, at_least and at_most; "
+                "worse_by and slice_worse_by are for <output>_auc"
+            )
+
+    @property
+    def output(self) -> str:
+        """The output that is judged."""
+        return self.metric.rpartition("_")[0]

@@ -8,26 +8,12 @@ covers both. (Seeds being few, their share of the variance is understated by (n 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
+from ncs4cvr.models.intervals import REPLICATES, SEED, user_draws
 from ncs4cvr.models.metrics import weighted_auc
-
-REPLICATES = 1000
-SEED = 20_220_508
-CHUNK = 100  # replicates drawn at a time: memory
-
-
-def user_draws(users: int, replicates: int = REPLICATES, seed: int = SEED) -> Iterator[np.ndarray]:
-    """How often each user was drawn, [at most 100, users] at a time; always the same."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, replicates, CHUNK):
-        count = min(CHUNK, replicates - start)
-        drawn = np.empty((count, users), np.uint8)
-        for row in drawn:
-            row[:] = np.minimum(np.bincount(rng.integers(0, users, users), minlength=users), 255)
-        yield drawn
 
 
 def seed_draws(seeds: int, replicates: int = REPLICATES, seed: int = SEED) -> np.ndarray:

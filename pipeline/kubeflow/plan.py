@@ -19,7 +19,7 @@ from typing import Any
 from ncs4cvr.pipeline.create import Places, create_pipeline
 from ncs4cvr.pipeline.dates import on_day
 from ncs4cvr.pipeline.kubeflow import nodes
-from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.schemas.recipe import Recipe, from_plain
 from ncs4cvr.schemas.tasks import Gate
 
 FILES = ("events", "users", "videos", "history")
@@ -62,7 +62,7 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return on_day(recipe, values["date"])
 
 
-def bounded(gates: Sequence[Gate], bounds: Mapping[str, Mapping[str, float]]) -> tuple[Gate, ...]:
+def bounded(gates: Sequence[Gate], bounds: Mapping[str, Mapping[str, Any]]) -> tuple[Gate, ...]:
     """The gates with other bounds.
 
     >>> bounded([Gate("ctr_auc", at_least=0.7)], {"ctr_auc": {"at_least": 0.6}})[0].at_least
@@ -75,7 +75,10 @@ def bounded(gates: Sequence[Gate], bounds: Mapping[str, Mapping[str, float]]) ->
             raise ValueError(f"gates: the recipe has no gate {metric!r}; it has {metrics}")
         if unknown := set(changes) - set(fields):
             raise ValueError(f"gates: {metric} has no bound {sorted(unknown)}; it has {fields}")
-    return tuple(dataclasses.replace(g, **dict[str, Any](bounds.get(g.metric, {}))) for g in gates)
+    return tuple(
+        from_plain(Gate, {**dataclasses.asdict(gate), **bounds.get(gate.metric, {})})
+        for gate in gates
+    )
 
 
 def told(recipe: Recipe, root: str, schema: str = "") -> dict[str, str]:

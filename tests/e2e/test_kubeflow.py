@@ -83,6 +83,11 @@ def metrics(run):
     }
 
 
+def verdict(run):
+    blessing = run.tasks["model-gate"].artifacts["blessing"]["uri"]
+    return json.loads(Path(blessing, "verdict.json").read_text())
+
+
 def versions(world):
     return sorted(path.name for path in (world[0] / "shared/serving").iterdir())
 
@@ -97,6 +102,7 @@ def test_a_run_pushes_its_model_and_reports_it(world, first):
 def test_the_first_run_compares_with_nothing(first):
     assert first.tasks["last-blessed-model"].artifacts["earlier"]["metadata"]["absent"] == 1
     assert {model for model, _ in metrics(first)} == {""}
+    assert verdict(first)["verdict"] == "first model"
 
 
 def test_the_model_is_the_local_runners(world, first):
@@ -135,6 +141,11 @@ def test_the_same_file_runs_another_day(second):
 def test_the_second_run_compares_with_the_first_ones_model(first, second):
     found = metrics(second)
     assert {model for model, _ in found} == {"candidate", "baseline"}
+    for name, output in verdict(second)["outputs"].items():
+        assert output["before"]["value"] == pytest.approx(
+            found["baseline", f"{name}_auc"], abs=1e-3
+        )
+    assert verdict(second)["verdict"] == "blessed"
     alone = metrics(first)
     # The baseline was made on other rows than it is judged on here, but it is no coin.
     assert found["baseline", "ctr_auc"] == pytest.approx(alone["", "ctr_auc"], abs=0.1)
@@ -159,13 +170,14 @@ def test_a_model_made_worse_is_not_pushed(world, second, worse):
     assert len(versions(world)) == 2
     found = metrics(worse)
     assert found["candidate", "ctr_auc"] < found["baseline", "ctr_auc"] - 0.05
+    assert "below the last blessed model's" in verdict(worse)["why"]
 
 
 def test_steps_that_nothing_changed_for_come_from_the_cache(worse):
     states = {name: task.state for name, task in worse.tasks.items()}
     for name in ("video-log-example-gen", "statistics-gen", "schema-gen", "transform"):
         assert states[name] == "CACHED"
-    for name in ("ticket-search", "trainer", "evaluator", "pusher"):
+    for name in ("ticket-search", "trainer", "evaluator", "model-gate", "pusher"):
         assert states[name] == "SUCCEEDED"
 
 

@@ -19,7 +19,7 @@ RECIPE = Recipe(
     features=(Feature("user_id"), Feature("tab", min_count=1)),
     tasks=(Task("ctr", "click"), Task("cvr", "conversion", given="click")),
     products=(Product("ctcvr", ("ctr", "cvr"), "conversion"),),
-    gates=(Gate("ctr_auc", at_least=0.2),),
+    gates=(Gate("ctr_auc", at_least=0.2, min_positives=10),),
     embedding_dim=2,
     hidden=(4,),
     rounds=1,

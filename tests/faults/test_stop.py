@@ -7,7 +7,7 @@ pytestmark = pytest.mark.faults
 COMPONENTS = (
     "VideoLogExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DriftValidator",
     "SkewValidator", "DataGate", "Transform", "TicketSearch", "Trainer", "Evaluator",
-    "ServingCheck", "Pusher",
+    "ModelGate", "ServingCheck", "Pusher",
 )  # fmt: skip
 WORDS = {"SIGKILL": "kill -9", "SIGINT": "SIGINT", "SIGTERM": "SIGTERM"}
 ENDS = {

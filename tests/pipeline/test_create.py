@@ -83,8 +83,26 @@ def test_the_pusher_takes_the_model_from_the_serving_check(recipe):
     found = components(recipe)
     assert set(found["Pusher"].inputs) == {"model_blessing", "infra_blessing"}
     assert found["ServingCheck"] in found["Pusher"].upstream_nodes
-    assert found["Evaluator"] in found["ServingCheck"].upstream_nodes
+    assert found["ModelGate"] in found["ServingCheck"].upstream_nodes
     assert set(found["ServingCheck"].inputs) == {"model", "model_run"}
+
+
+def test_the_gate_judges_what_the_evaluator_saw_and_the_pusher_waits_for_it(recipe):
+    found = components(recipe)
+    gate, evaluator = found["ModelGate"], found["Evaluator"]
+    assert {node.id for node in gate.upstream_nodes} >= {"Evaluator", "Trainer", "LastBlessedModel"}
+    assert gate.inputs["evaluated"] is evaluator.outputs["blessing"]
+    assert (
+        gate.exec_properties["split"] == json.loads(evaluator.exec_properties["example_splits"])[0]
+    )
+    assert found["Pusher"].inputs["model_blessing"] is gate.outputs["blessing"]
+
+
+def test_gates_and_slices_concern_the_evaluator_and_the_gate_alone(recipe):
+    changed = recipe.replace(gates=recipe.gates[:1], slices=())
+    before, after = components(recipe), components(changed)
+    moved = {n for n, c in before.items() if c.exec_properties != after[n].exec_properties}
+    assert moved == {"Evaluator", "ModelGate"}
 
 
 def test_only_a_pushed_model_is_what_the_next_is_compared_with(recipe):

@@ -53,6 +53,8 @@ def test_the_summary_has_every_field(first):
     assert first["recipe"] == "tiny"
     assert first["stack"] in ("1.16", "1.21")
     assert first["blessed"] is True
+    assert first["verdict"] == "first model"
+    assert first["why"].startswith("first model: no blessed model to compare with")
     outputs, kinds = ("ctr", "cvr", "ctcvr"), ("auc", "calibration")
     assert set(first["metrics"]) == {f"{o}_{k}" for o in outputs for k in kinds}
     assert first["test_rows"] == 500
@@ -64,10 +66,30 @@ def test_the_summary_has_every_field(first):
         "TicketSearch",
         "Trainer",
         "Evaluator",
+        "ModelGate",
         "ServingCheck",
         "Pusher",
     } <= set(first["seconds"])
     assert set(first["slices"]) == {f"tab={tab}" for tab in range(4)}
+
+
+def test_the_gate_measures_what_the_evaluator_measures(first):
+    """TFMA's AUC has bins; the gate's is exact."""
+    for name, found in first["intervals"].items():
+        low, high = found["interval"]
+        assert low < first["metrics"][name] < high
+        assert found["before"] is None
+
+
+def test_the_verdict_lies_with_the_run(first, world):
+    (file,) = (world / "runs/tiny/artifacts/ModelGate/blessing").glob("*/verdict.json")
+    found = json.loads(file.read_text())
+    assert (found["verdict"], found["why"]) == (first["verdict"], first["why"])
+    assert found["rows"] == first["test_rows"]
+    for name, output in found["outputs"].items():
+        assert output["value"] == pytest.approx(first["metrics"][f"{name}_auc"], abs=1e-3)
+        calibration = first["metrics"][f"{name}_calibration"]
+        assert output["calibration"]["ratio"] == pytest.approx(calibration, abs=1e-4)
 
 
 def test_every_row_of_the_log_is_shown(first):
@@ -120,7 +142,11 @@ def test_a_gate_set_too_tight_pushes_nothing_and_says_why(world, cached, capfd):
     assert status == NOT_BLESSED
     assert summary["blessed"] is False
     assert summary["pushed_to"] is None
-    assert f"ctr_auc is {summary['metrics']['ctr_auc']:.4f}; it must be at least 0.999" in told
+    low, high = summary["intervals"]["ctr_auc"]["interval"]
+    value = summary["metrics"]["ctr_auc"]
+    line = f"ctr_auc is {value:.4f} [{low:.4f}, {high:.4f}]; it must be at least 0.999"
+    assert f"not blessed: {line}" in told
+    assert summary["failures"] == [line]
     assert len(list((world / "runs/tiny/serving").iterdir())) == 1
     assert {"Transform", "TicketSearch", "Trainer"} <= set(summary["cached"])
 

@@ -67,6 +67,11 @@ def test_json_with_an_unknown_key_is_refused():
         ({"tasks": (Task("ctr", "click"), Task("ctr", "like"))}, "given twice: ctr"),
         ({"products": (Product("ctcvr", ("ctr", "vcr"), "conversion"),)}, "did you mean 'cvr'"),
         ({"gates": (Gate("cvrr_auc", at_least=0.5),)}, "did you mean 'cvr'"),
+        ({"gates": (Gate("cvr_auc", slices=("tap",)),)}, "did you mean 'tab'"),
+        (
+            {"tasks": (Task("ctr", "completion"), *RECIPE.tasks[1:])},
+            "'completion' is a ratio, which has no AUC; gate ctr_calibration",
+        ),
     ],
 )
 def test_rows_that_name_what_is_not_there_are_refused(changes, told):
@@ -87,6 +92,9 @@ def test_rows_that_name_what_is_not_there_are_refused(changes, told):
         (lambda: Task("ctr", "click", loss="hinge"), "bce, focal or mse"),
         (lambda: Task("ctr", "click", weight=0), "weight must be positive"),
         (lambda: Gate("cvr_f1"), "_auc or <output>_calibration"),
+        (lambda: Gate("cvr_auc", confidence=0.05), "must lie in"),
+        (lambda: Gate("cvr_auc", min_positives=0), "must be 1 or more, got 0"),
+        (lambda: Gate("cvr_calibration", worse_by=0.1), "held to a band"),
         (lambda: Split("train", "2022-01-02", "2022-01-01"), "swap them"),
         (lambda: Log("e", labels=(Label("buy", "buy", given="click"),)), "given 'click'"),
         (lambda: Log("e", tallies=(Tally("n", "user", "click"),)), "counts 'click'"),
