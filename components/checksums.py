@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 
 from tfx.dsl.io import fileio
@@ -18,15 +19,40 @@ Sums = dict[str, str]
 
 
 def of(folder: str, but: str = "") -> Sums:
-    """Path below the folder -> SHA-256 of the file, in hex; `but` names one that is left out."""
+    """Path below the folder -> SHA-256 of the file, in hex; `but` names one that is left out.
+
+    A link counts as itself and is not followed: what it leads to is not the folder's.
+    """
     found = {}
-    for where, _, names in fileio.walk(folder):
-        for name in names:
+    # On a local disk os.walk, for TensorFlow's walk, which is fileio's, goes through links.
+    walk = os.walk if os.path.isdir(folder) else fileio.walk
+    for where, folders, names in walk(folder):
+        for name in (*names, *folders):
             path = os.path.join(where, name)
             below = os.path.relpath(path, folder)
-            if below != but:
+            if os.path.islink(path):
+                found[below] = f"link to {os.readlink(path)}"
+            elif name in names and below != but:
                 found[below] = of_file(path)
     return dict(sorted(found.items()))
+
+
+def remove(folder: str) -> None:
+    """Removes a folder with all it holds, or a link to one: what links lead to stays.
+
+    TensorFlow's rmtree, which is fileio's, would go through them.
+    """
+    if os.path.islink(folder):
+        os.unlink(folder)
+    elif os.path.isdir(folder):
+        shutil.rmtree(folder)
+    else:
+        fileio.rmtree(folder)
+
+
+def inside(folder: str, root: str) -> bool:
+    """Whether a local folder lies below `root`, all links followed."""
+    return os.path.realpath(folder).startswith(os.path.join(os.path.realpath(root), ""))
 
 
 def of_file(path: str) -> str:

@@ -75,7 +75,7 @@ def check_rows(log: Log, features: Sequence[Feature]) -> None:
     ):
         for name in names:
             if name in labels and labels[name].over:
-                raise LogError(f"{use}: {name!r} is a ratio; only binary labels can be counted")
+                raise LogError(f"{use}: {name!r} is a ratio; name a binary label instead")
     made = {"history": set(HISTORY_COLUMNS), "tally": {tally.name for tally in log.tallies}}
     seen: dict[str, Feature] = {}
     for feature in features:
@@ -99,7 +99,7 @@ def _check_feature(feature: Feature, log: Log, made: dict[str, set[str]]) -> Non
         if column not in made[source]:
             raise LogError(
                 f"feature {feature.name!r}: no {source} column {column!r}; "
-                f"there are {sorted(made[source])}"
+                f"name one of {sorted(made[source])}"
             )
         return
     if source in ("user", "video") and column not in (log.user, log.video):
@@ -194,7 +194,7 @@ def make_plan(log: Log, features: Sequence[Feature], bucket_rows: int = BUCKET_R
 def _patterns(log: Log) -> dict[str, str]:
     given = {"events": log.events, "users": log.users, "videos": log.videos, "history": log.history}
     if not log.events:
-        raise LogError("Log.events names no file")
+        raise LogError("Log.events names no file, got ''; give it the impressions' files")
     return {kind: pattern for kind, pattern in given.items() if pattern}
 
 

@@ -3,6 +3,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -108,17 +109,20 @@ def replayed(model: str, recorded: str, folder: str, exact: bool) -> dict[str, A
     # -I: no PYTHONPATH, no current folder, nothing of the user's.
     command = [sys.executable, "-I", serving_replay.__file__, json.dumps(job)]
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run(command, capture_output=True, text=True, env=quiet)
+    # The interpreter and the script are our own, and no shell reads the job.
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)  # noqa: S603
     if done.returncode:
+        logging.error("the process that loads the model said:\n%s", done.stderr)
+        last = (done.stderr.strip() or "nothing was printed").splitlines()[-1]
         raise RuntimeError(
             f"the exported model {model} cannot be served: a process without ncs4cvr ended with "
-            f"status {done.returncode}:\n{done.stderr.strip()[-2000:]}"
+            f"status {done.returncode}, expected 0: {last}; the log has all of it"
         )
     with open(f"{folder}/measured.json", encoding="utf-8") as stream:
         measured = json.load(stream)
-    answers = dict(np.load(f"{folder}/answers.npz"))
+    answers = dict(np.load(f"{folder}/answers.npz", allow_pickle=False))
     with fileio.open(recorded, "rb") as stream:
-        recording = dict(np.load(io.BytesIO(stream.read())))
+        recording = dict(np.load(io.BytesIO(stream.read()), allow_pickle=False))
     measured["exact"] = exact
     measured["rows"] = len(recording["ends"])
     measured["outputs"] = {

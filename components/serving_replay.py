@@ -139,7 +139,7 @@ def main(job: Mapping[str, Any]) -> None:
         "model_bytes": bytes_below(job["model"]),
     }
     with tf.io.gfile.GFile(job["recorded"], "rb") as stream:
-        recorded = dict(np.load(io.BytesIO(stream.read())))
+        recorded = dict(np.load(io.BytesIO(stream.read()), allow_pickle=False))
     rows = list(examples(recorded))
     answers = all_rows(model, rows)
     expected = answers

@@ -64,6 +64,8 @@ def numbers(base: str) -> list[int]:
 def manifest(base: str, version: int) -> Manifest:
     """What the version says of itself. Raises VersionError where it does not."""
     path = os.path.join(base, str(version), MANIFEST)
+    if not fileio.exists(path):
+        raise VersionError(f"version {version} has no manifest ({path})")
     try:
         with fileio.open(path, "r") as stream:
             return Manifest(**json.loads(stream.read()))
@@ -73,6 +75,8 @@ def manifest(base: str, version: int) -> Manifest:
 
 def damage(base: str, version: int) -> list[str]:
     """What the version's files differ in from its manifest, a line each."""
+    if os.path.islink(os.path.join(base, str(version))):
+        return ["it is a link; a version is a folder of its own"]
     try:
         expected = manifest(base, version).files
     except VersionError as error:
@@ -94,19 +98,24 @@ def publish(model: str, base: str, copy_of: str = "", refused: Sequence[str] = (
     and on a local disk it is there to stay (fsync) before and after the rename.
 
     Raises:
-      OSError: the copy differs from the model; nothing is published.
+      OSError: the model holds links, or the copy differs from it; nothing is published.
     """
     files = checksums.of(model, MANIFEST)
+    if links := [name for name, sum_ in files.items() if sum_.startswith("link to ")]:
+        raise OSError(f"{model} holds links ({', '.join(links)}), expected files; copy them in")
     unfinished = os.path.join(base, UNFINISHED)
     if fileio.exists(unfinished):  # of a push that was killed
-        fileio.rmtree(unfinished)
+        checksums.remove(unfinished)
     for name in files:
         to = os.path.join(unfinished, name)
         fileio.makedirs(os.path.dirname(to))
         fileio.copy(os.path.join(model, name), to)
     wrong = checksums.differences(files, checksums.of(unfinished))
     if wrong:
-        raise OSError(f"the copy of {model} in {unfinished} is not what was copied: {wrong}")
+        raise OSError(
+            f"the copy of {model} in {unfinished} is not what was copied: {', '.join(wrong)}; "
+            "look at the disk, then run again"
+        )
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     told = asdict(Manifest(files, now, copy_of, list(refused)))
     fileio.makedirs(os.path.join(unfinished, os.path.dirname(MANIFEST)))
@@ -127,7 +136,7 @@ def retain(base: str, keep: int) -> list[int]:
     """
     for name in fileio.listdir(base):
         if name.startswith(LEAVING):  # of a removal that was killed
-            fileio.rmtree(os.path.join(base, name))
+            checksums.remove(os.path.join(base, name))
     *older, newest = numbers(base)
     whole = [n for n in older if not damage(base, n)]
     pushed = [n for n in (*whole, newest) if not damage(base, n) and not manifest(base, n).copy_of]
@@ -136,7 +145,7 @@ def retain(base: str, keep: int) -> list[int]:
     for number in gone:
         leaving = os.path.join(base, f"{LEAVING}{number}")
         fileio.rename(os.path.join(base, str(number)), leaving)
-        fileio.rmtree(leaving)
+        checksums.remove(leaving)
     return gone
 
 
@@ -163,10 +172,14 @@ def roll_back(base: str, to: int = 0) -> tuple[str, int]:
     if target not in whole:
         state = "is damaged" if target in found else "is not there"
         known = ", ".join(map(str, whole)) or "none"
-        raise VersionError(f"version {target} {state}; whole ones under {base}: {known}")
+        raise VersionError(
+            f"version {target} {state}; whole ones under {base}, to go to with --to: {known}"
+        )
     content_ = whole[target].content
     if now and now.content == content_:
-        raise VersionError(f"version {found[-1]}, which is served, holds the same as {target}")
+        raise VersionError(
+            f"version {found[-1]}, which is served, holds the same as {target}; name another: --to"
+        )
     refused = {*now.refused, now.content} - {content_} if now else set()
     version = publish(os.path.join(base, str(target)), base, str(target), sorted(refused))
     return version, target
@@ -179,7 +192,7 @@ def _before(whole: dict[int, Manifest], now: Manifest | None, newest: int) -> in
             if now is None or whole[number].content != now.content:
                 return number
     raise VersionError(
-        f"no whole version of other content lies before {start}; there are: "
+        f"no whole version of other content lies before {start}; whole ones, to go to with --to: "
         f"{', '.join(map(str, whole)) or 'none'}"
     )
 

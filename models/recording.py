@@ -80,6 +80,6 @@ def save(
 def examples_of(folder: str) -> list[bytes]:
     """The serialized examples that were recorded in a folder."""
     with tf.io.gfile.GFile(f"{folder}/{FILE}", "rb") as stream:
-        arrays = np.load(io.BytesIO(stream.read()))
+        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
         text, ends = arrays["examples"].tobytes(), arrays["ends"].tolist()
     return [text[first:end] for first, end in zip([0, *ends], ends, strict=False)]

@@ -74,7 +74,10 @@ def load(
     weights = [arrays[name] for name in sorted(arrays.files)]
     expected, got = [tuple(w.shape) for w in model.weights], [w.shape for w in weights]
     if expected != got:
-        raise ValueError(f"{folder} holds weights of shapes {got}, the recipe's are {expected}")
+        raise ValueError(
+            f"{folder} holds weights of shapes {got}, expected {expected}: the code has changed "
+            "since; run `ncs4cvr run` again"
+        )
     for variable, value in zip(model.weights, weights, strict=True):
         variable.assign(value)
     return model

@@ -103,7 +103,7 @@ def read_check(path: Path) -> Check:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KitError(
             f"{path} is no report of ServingCheck ({REPORT}, with calls and memory_mb): "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}; leave out --measured for the run's own"
         ) from error
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import importlib.metadata
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ncs4cvr.pipeline import commands, recipe_files
 from ncs4cvr.pipeline.commands import run
+from ncs4cvr.pipeline.secrets import hidden
 from ncs4cvr.pipeline.status import (
     FAULT,
     INTERRUPTED,
@@ -20,34 +24,73 @@ from ncs4cvr.pipeline.status import (
     Terminated,
 )
 
+EXAMPLE = """example:
+  ncs4cvr init --events impressions.csv --output my_log.py
+  ncs4cvr run my_log.py
+  ncs4cvr runs
+
+`ncs4cvr COMMAND --help` shows a command's options and examples."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     options = parser().parse_args(argv)
     try:
         return options.command(options)
-    except KeyboardInterrupt as stop:
-        status = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-        message = "interrupted"
-        if options.command is run.main:
-            message += "; the next run goes on from what is finished"
-    except CommandFailed as error:
-        status, message = error.status, str(error)
-    except recipe_files.RecipeError as error:
-        status, message = USAGE, str(error)
-    except Exception as error:
-        status, message = FAULT, f"{type(error).__name__}: {error}"
-    if options.debug:
-        traceback.print_exc()
-    print(f"ncs4cvr: {message}", file=sys.stderr)
+    except (KeyboardInterrupt, Exception) as error:
+        status, message = ending(error, options)
+        if options.debug:
+            print(hidden(traceback.format_exc()), end="", file=sys.stderr)
+    print(hidden(f"ncs4cvr: {message}"), file=sys.stderr)
     return status
+
+
+def ending(error: BaseException, options: argparse.Namespace) -> tuple[int, str]:
+    """The exit status and the message of a command that raised."""
+    if isinstance(error, KeyboardInterrupt):
+        status = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        goes_on = "; the next run goes on from what is finished"
+        return status, "interrupted" + goes_on * (options.command is run.main)
+    if isinstance(error, CommandFailed):
+        return error.status, str(error)
+    if isinstance(error, recipe_files.RecipeError):
+        return USAGE, str(error)
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        return FAULT, f"{told}; check the path, the rights and the room there"
+    return FAULT, told + "; --debug shows where, and what to report" * (not options.debug)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says the cure of a wrong command, too."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As argparse's; but a command refuses itself what it does not know, and by its name."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            known = re.findall(r"--[\w-]+", self.format_usage())
+            near = [
+                match
+                for wrong in rest
+                for match in difflib.get_close_matches(wrong.partition("=")[0], known, n=1)
+            ]
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with status 2; called by argparse, too."""
+        print(hidden(f"ncs4cvr: {message}; `{self.prog} --help` shows how"), file=sys.stderr)
+        sys.exit(USAGE)
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="ncs4cvr",
         description="Trains CTR and CVR models from video logs and pushes them for serving.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     version = importlib.metadata.version("ncs4cvr")
     top.add_argument("--version", action="version", version=f"ncs4cvr {version}")

@@ -42,7 +42,11 @@ def several(options: argparse.Namespace) -> bool:
       CommandFailed: one without the other, or --date beside them.
     """
     if bool(options.first) != bool(options.last) or (options.first and options.date):
-        raise CommandFailed(USAGE, "days go with --date DAY, or with both --from DAY and --to DAY")
+        raise CommandFailed(
+            USAGE,
+            "days go with --date DAY, or with both --from DAY and --to DAY; came "
+            f"--date {options.date!r}, --from {options.first!r}, --to {options.last!r}",
+        )
     return bool(options.first)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from ncs4cvr.pipeline.secrets import Formatter
+
 TICK_S = 0.1
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 WIDTH = 18  # of a component's name
@@ -27,7 +29,7 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
     levels = root.level, absl.level
     with open(path, "a", encoding="utf-8", buffering=1) as log, os.fdopen(err, "w") as terminal:
         handler = logging.StreamHandler(log)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         absl.setLevel(logging.INFO)

@@ -16,6 +16,8 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2
 
+from ncs4cvr.schemas import checks
+
 SERVICE = "/tensorflow.serving.PredictionService"
 OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # otherwise all channels share one connection
@@ -44,6 +46,7 @@ class Target:
     timeout_s: float = 10.0
 
     def __post_init__(self):
+        checks.no_secret("ENDPOINT", self.address, "leave it out, servers ask for none")
         parts = urllib.parse.urlsplit(self.address if self.rest else f"grpc://{self.address}")
         try:
             known = parts.scheme in ("http", "https", "grpc") and parts.hostname and parts.port
@@ -221,7 +224,7 @@ def inputs_of(signatures: get_model_metadata_pb2.SignatureDefMap, name: str) -> 
     known: Mapping[str, Any] = signatures.signature_def
     if name not in known:
         names = ", ".join(sorted(each for each in known if not each.startswith("__")))
-        raise KeyError(f"the model has no signature {name!r}; it has: {names}")
+        raise KeyError(f"the model has no signature {name!r}; give one with --signature: {names}")
     return {
         column: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), column)
         for column, info in known[name].inputs.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ncs4cvr.pipeline import durable
+from ncs4cvr.pipeline.secrets import hidden
 
 FILE = "history.jsonl"
 #: How a run ended, by what `ncs4cvr runs` shows.
@@ -20,7 +21,7 @@ def add(folder: Path, verdict: str, **facts: Any) -> None:
     """Notes how a run ended: at least its verdict; `why`, `version`, `metrics`, `seconds`."""
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     line = {"ended": now, "recipe": folder.name, "verdict": verdict, **facts}
-    durable.append(folder / FILE, json.dumps(line))
+    durable.append(folder / FILE, hidden(json.dumps(line)))
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,13 @@ import numpy as np
 from ncs4cvr.pipeline.endpoints import Connection, RequestFailed
 
 PER_MILLE = {"p50": 500, "p90": 900, "p99": 990, "p99.9": 999}
+#: What sets a field of Load on the command line.
+OPTIONS = {
+    "connections": "--connections",
+    "duration_s": "--duration",
+    "rate": "--rate",
+    "patience_s": "--timeout",
+}
 UNSENT = "not sent: no connection was free in time"
 
 
@@ -47,7 +54,7 @@ class Load:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive and finite, not {value}")
+                raise ValueError(f"{OPTIONS[name]} must be positive and finite, not {value:g}")
 
 
 class _Worker(threading.Thread):

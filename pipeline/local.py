@@ -165,7 +165,7 @@ def _check(name: str, step: Step, root: str) -> None:
     Folders outside the pipeline's root are somebody else's.
     """
     for artifact in (each for found in step.outputs.values() for each in found):
-        if not artifact.uri.startswith(f"{root}/"):
+        if not checksums.inside(artifact.uri, root):
             continue
         if not step.cached or not checksums.sealed(artifact.uri):  # killed before it was sealed
             checksums.seal(artifact.uri)

@@ -30,7 +30,7 @@ def score_file(model_folder: Path, path: Path) -> pd.DataFrame:
     Raises:
       InputError: no model, no file, or a column that is missing or of the wrong type.
     """
-    signature = tf.saved_model.load(str(newest_version(model_folder))).signatures["predict"]
+    signature = _predict_of(newest_version(model_folder))
     wanted: Mapping[str, tf.TensorSpec] = signature.structured_input_signature[1]
     text = [name for name, spec in wanted.items() if spec.dtype == tf.string]
     rows = read(path, text)
@@ -45,14 +45,35 @@ def score_file(model_folder: Path, path: Path) -> pd.DataFrame:
     return rows[kept].assign(**{n: np.concatenate(parts) for n, parts in scores.items()})
 
 
+def _predict_of(version: Path) -> Any:
+    try:
+        signatures = tf.saved_model.load(str(version)).signatures
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{version} cannot be loaded ({error}); the next `ncs4cvr run` pushes a whole model"
+        ) from error
+    if "predict" not in signatures:
+        raise InputError(
+            f"{version} has no signature 'predict', which takes columns; it has "
+            f"{', '.join(signatures) or 'none'}; give a model that ncs4cvr pushed"
+        )
+    return signatures["predict"]
+
+
+def check_output(path: Path) -> None:
+    """Raises InputError unless `write` can write to the path."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{path}: the output must end in .csv or .parquet")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it, or name another")
+
+
 def write(rows: pd.DataFrame, path: Path) -> None:
     """As Parquet or CSV, by the path's ending."""
     if path.suffix == ".parquet":
         rows.to_parquet(path, index=False)
-    elif path.suffix == ".csv":
-        rows.to_csv(path, index=False)
     else:
-        raise InputError(f"{path}: the output must end in .csv or .parquet")
+        rows.to_csv(path, index=False)
 
 
 def newest_version(folder: Path) -> Path:
@@ -73,7 +94,7 @@ def read(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     if path.suffix not in ENDINGS:
         raise InputError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; check the path")
     as_text = dict.fromkeys(text, str)
     try:
         if path.suffix == ".parquet":
@@ -84,9 +105,12 @@ def read(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
             # JSON knows its types; asked for text, pandas makes the word "None" of a null.
             rows = pd.read_json(path, lines=True, convert_dates=False, dtype=False)
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are among these
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+        raise InputError(
+            f"{path} cannot be read as {path.suffix[1:]}: {error}; write it again, or give it the "
+            "ending of what it holds"
+        ) from error
     if rows.empty:
-        raise InputError(f"{path} holds no row")
+        raise InputError(f"{path} holds no row, expected at least one; write it again")
     return rows
 
 
@@ -100,7 +124,8 @@ def check_columns(rows: pd.DataFrame, wanted: Mapping[str, Any], path: Path) -> 
         near = difflib.get_close_matches(name, map(str, rows.columns), n=1)
         hints.append(f"{name} (is it {near[0]}?)" if near else name)
     raise InputError(
-        f"{path} lacks {len(missing)} of the model's {len(wanted)} columns: {', '.join(hints)}"
+        f"{path} lacks {len(missing)} of the model's {len(wanted)} columns: {', '.join(hints)}; "
+        "add or rename them"
     )
 
 
@@ -127,7 +152,7 @@ def _values(column: pd.Series, kind: str, path: Path) -> np.ndarray:
         row = int(np.flatnonzero(odd)[0])
         raise InputError(
             f"{path}: column {column.name!r} must hold {kind}; row {column.index[row] + 1} holds "
-            f"{column.iloc[row]!r}"
+            f"{column.iloc[row]!r}; correct the cell, or leave it empty"
         )
     dtype = np.dtype(np.int64 if kind == "int" else np.float32)
     present = numbers.where(~gaps, 0).to_numpy().astype(dtype)
@@ -143,4 +168,7 @@ def _list(cell: Any, number: Any, name: Any, path: Path) -> list[Any]:
         return list(cell)
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return []
-    raise InputError(f"{path}: column {name!r} must hold lists; row {number + 1} holds {cell!r}")
+    raise InputError(
+        f"{path}: column {name!r} must hold lists; row {number + 1} holds {cell!r}; write such as "
+        "[3, 5], or leave the cell empty"
+    )

@@ -1,4 +1,7 @@
-"""Finds and loads recipes: a built-in one by its name, any other by the path of its file."""
+"""Finds and loads recipes: a built-in one by its name, any other by the path of its file.
+
+A .py file is code and is run; a .json file (what Recipe.to_json gives) is only read.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import difflib
 import glob
 import importlib.util
+import runpy
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,6 +19,7 @@ from ncs4cvr.pipeline.dates import DATE
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe import Recipe
 
+ENDINGS = (".py", ".json")
 BUILT_IN = Path(__file__).parent / "recipes"
 SCHEMAS = Path(importlib.util.find_spec("ncs4cvr.schemas").origin).parent  # type: ignore
 
@@ -29,18 +34,19 @@ def built_in_names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a recipe, given a built-in name or a path that ends in .py."""
+    """The file of a recipe, given a built-in name or a path that ends in .py or .json."""
     if name in built_in_names():
         return BUILT_IN / f"{name}.py"
     path = Path(name)
-    if path.suffix == ".py" and path.is_file():
+    if path.suffix in ENDINGS and path.is_file():
         return path.resolve()
     known = built_in_names()
     near = difflib.get_close_matches(path.stem, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise RecipeError(
         f"no recipe {name!r}; {hint}Built in: {', '.join(known)}. "
-        "For one of your own, give the path of its file, which ends in .py"
+        "For one of your own, give the path of its file, which ends in .py or .json; "
+        "`ncs4cvr init` writes one"
     )
 
 
@@ -52,7 +58,7 @@ def load(name: str, settings: tuple[str, ...] = ()) -> Recipe:
     """
     path = find(name)
     try:
-        recipe = _module(path).with_settings(settings)
+        recipe = (_data(path) if path.suffix == ".json" else _code(path)).with_settings(settings)
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if len(recipe.log.splits) != 3:
@@ -76,22 +82,27 @@ def load(name: str, settings: tuple[str, ...] = ()) -> Recipe:
     return dataclasses.replace(recipe, log=located(recipe.log, path), data_schema=str(schema))
 
 
-def _module(path: Path) -> Recipe:
-    spec = importlib.util.spec_from_file_location(f"ncs4cvr_recipe_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise RecipeError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+def _data(path: Path) -> Recipe:
     try:
-        spec.loader.exec_module(module)
+        return Recipe.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's own and UTF-8's errors are among these
+        raise RecipeError(f"{path}: {error}; Recipe.to_json writes such a file") from error
+
+
+def _code(path: Path) -> Recipe:
+    try:
+        recipe = runpy.run_path(str(path)).get("RECIPE")
     except Exception as error:
         lines = [
             f.lineno for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == str(path)
         ]
         where = f"{path}:{lines[-1]}" if lines else str(path)
         raise RecipeError(f"{where}: {type(error).__name__}: {error}") from error
-    recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
-        raise RecipeError(f"{path} must define RECIPE = Recipe(...), came {recipe!r}")
+        raise RecipeError(
+            f"{path} must define RECIPE = Recipe(...), came {recipe!r}; `ncs4cvr init` writes such "
+            "a file"
+        )
     return recipe
 
 

@@ -47,7 +47,10 @@ def from_warmup(path: Path, signature: str = "") -> list[predict_pb2.PredictRequ
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
         logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
     except (tf.errors.OpError, DecodeError) as error:
-        raise InputError(f"{path} is no file of TF Serving warm-up requests: {error}") from error
+        raise InputError(
+            f"{path} is no file of TF Serving warm-up requests: {error}; give a serving folder or "
+            "rows"
+        ) from error
     requests = [log.predict_log.request for log in logs if log.HasField("predict_log")]
     names = sorted({request.model_spec.signature_name for request in requests})
     if signature:

@@ -140,11 +140,16 @@ def executions(folder: Path) -> tuple[set[int], set[int]]:
 
 
 def stale_outputs(folder: Path, finished: set[int]) -> list[Path]:
-    """Folders of outputs that belong to no finished execution, and working folders of all."""
+    """Folders of outputs that belong to no finished execution, and working folders of all.
+
+    They are to be removed; so what a link leads to elsewhere is not among them.
+    """
     stale = [
         path
         for pattern in ("artifacts/*/*/*", "artifacts/*/.system/executor_execution/*")
         for path in folder.glob(pattern)
         if path.name.isdigit() and path.is_dir() and int(path.name) not in finished
     ]
-    return stale + list(folder.glob("artifacts/*/.system/stateful_working_dir/*"))
+    stale += folder.glob("artifacts/*/.system/stateful_working_dir/*")
+    root = str(folder / "artifacts")
+    return [p for p in stale if not p.is_symlink() and checksums.inside(str(p), root)]

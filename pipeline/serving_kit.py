@@ -65,7 +65,7 @@ class Settings:
             )
         if self.cpus < 1 or not self.budget_ms > 0:
             raise KitError(
-                f"CPUs and latency budget must be positive, not {self.cpus} and {self.budget_ms}"
+                f"--cpus and --latency-ms must be positive, not {self.cpus} and {self.budget_ms:g}"
             )
 
 
@@ -143,7 +143,10 @@ def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None
     for label, version in (("stable", stable), ("canary", canary)):
         if version not in versions:
             known = ", ".join(map(str, versions))
-            raise KitError(f"no version {version} to label {label} in {serving}; known: {known}")
+            raise KitError(
+                f"no version {version} to label {label} in {serving}; give one of {known} to "
+                f"--{label}"
+            )
     measured = measured or latest_check(run)
     check = read_check(measured)
     batching = fit_batching(check.latencies, settings.budget_ms, settings.cpus)

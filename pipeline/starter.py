@@ -78,7 +78,7 @@ def look(kind: str, pattern: str) -> Look:
             if len(seen.samples) < SAMPLES and block.table.num_rows:
                 seen.samples.append(block.table.slice(0, SAMPLE_ROWS))
     if not seen.rows:
-        raise LogError(f"{pattern}: no rows")
+        raise LogError(f"{pattern}: no rows, expected at least one; write the log again")
     return seen
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ncs4cvr.schemas import checks
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -52,14 +54,22 @@ class Feature:
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
         object.__setattr__(self, "vocabulary", self.vocabulary or self.name)
+        checks.name("feature", self.name)
+        checks.literals(self)
         if self.dtype == "float" and self.kind in ("category", "tags", "sequence"):
             raise ValueError(
                 f"feature {self.name!r}: a {self.kind} cannot be float; say dtype int or string"
             )
         if self.kind == "tags" and self.dtype != "string":
-            raise ValueError(f"feature {self.name!r}: tags come in one string, set dtype='string'")
+            raise ValueError(
+                f"feature {self.name!r}: tags come in one string, got dtype={self.dtype!r}; set "
+                "dtype='string'"
+            )
         if self.kind == "index" and (self.bins < 1 or self.dtype != "int"):
-            raise ValueError(f"feature {self.name!r}: an index is an int and needs bins, its range")
+            raise ValueError(
+                f"feature {self.name!r}: an index is an int in [0, bins), got dtype={self.dtype!r} "
+                f"and bins={self.bins}; give dtype='int' and bins"
+            )
         if self.zero_apart and (self.kind != "number" or self.bins < 1):
             raise ValueError(
                 f"feature {self.name!r}: zero_apart is for a number in bins, not for "
@@ -70,9 +80,8 @@ class Feature:
                 f"feature {self.name!r}: log is for a number without bins (quantiles are the same "
                 f"with it), not for {self.kind!r} with bins={self.bins}; leave one of them out"
             )
-        if self.per not in ("", "request", "candidate"):
-            raise ValueError(
-                f"feature {self.name!r}: per must be 'request' or 'candidate', got {self.per!r}"
-            )
         if self.hash_buckets < 1 or self.length < 1:
-            raise ValueError(f"feature {self.name!r}: hash_buckets and length must be 1 or more")
+            raise ValueError(
+                f"feature {self.name!r}: hash_buckets and length must be 1 or more, got "
+                f"{self.hash_buckets} and {self.length}"
+            )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from ncs4cvr.schemas import checks
+
 #: How a missing value of each type is written in a dense serving tensor.
 MISSING = {"int": -(2**63), "float": float("nan"), "string": ""}
 
@@ -28,6 +30,9 @@ class Label:
     over: str = ""
     given: str = ""
 
+    def __post_init__(self) -> None:
+        checks.name("label", self.name)
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -47,6 +52,15 @@ class Tally:
     prior: float = 0.0
     strength: float = 0.0
 
+    def __post_init__(self) -> None:
+        checks.name("tally", self.name)
+        checks.literals(self)
+        if self.trials and self.strength <= 0:
+            raise ValueError(
+                f"rate {self.name!r} needs strength > 0, got {self.strength}; say how many trials "
+                "the prior counts for"
+            )
+
 
 @dataclass(frozen=True)
 class Split:
@@ -57,6 +71,14 @@ class Split:
     last: str
 
     def __post_init__(self) -> None:
+        checks.name("split", self.name)
+        for day in (self.first, self.last):
+            try:
+                dt.date.fromisoformat(day)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"split {self.name!r}: {day!r} is no day; expected YYYY-MM-DD"
+                ) from None
         if dt.date.fromisoformat(self.first) > dt.date.fromisoformat(self.last):
             raise ValueError(
                 f"split {self.name!r}: first day {self.first} lies after last day {self.last}; "
@@ -104,6 +126,13 @@ class Log:
         return dict(self.columns).get(ours, ours)
 
     def __post_init__(self) -> None:
+        checks.literals(self)
+        for field in ("events", "users", "videos", "history"):
+            checks.no_secret(
+                f"Log.{field}",
+                getattr(self, field),
+                "give it to the file system in the environment",
+            )
         labels = {label.name for label in self.labels}
         for label in self.labels:
             if label.given and label.given not in labels:
@@ -118,20 +147,16 @@ class Log:
                         f"tally {tally.name!r} counts {used!r}, which is no label; "
                         f"use 'impression' or one of {sorted(labels)}"
                     )
-            if tally.key not in ("user", "video"):
-                raise ValueError(f"tally {tally.name!r}: key {tally.key!r} must be user or video")
-            if tally.trials and tally.strength <= 0:
-                raise ValueError(f"rate {tally.name!r} needs strength > 0, got {tally.strength}")
         unknown = set(self.history_actions) - labels
         if unknown:
-            raise ValueError(f"history_actions {sorted(unknown)} are no labels")
+            raise ValueError(
+                f"history_actions {sorted(unknown)} are no labels; labels are {sorted(labels)}"
+            )
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(f"max_bad_share must lie in [0, 1], got {self.max_bad_share}")
-        if self.orphan_conversions not in ("keep", "drop"):
-            raise ValueError(
-                f"orphan_conversions is {self.orphan_conversions!r}; it must be keep or drop"
-            )
         days = sorted((s.first, s.last, s.name) for s in self.splits)
         for (_, last, a), (first, _, b) in pairwise(days):
             if first <= last:
-                raise ValueError(f"splits {a!r} and {b!r} overlap: {first} <= {last}")
+                raise ValueError(
+                    f"splits {a!r} and {b!r} overlap: {first} <= {last}; a day belongs to one split"
+                )

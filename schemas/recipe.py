@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ncs4cvr.schemas.checks import between, from_plain, name, one_of, unique
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.tasks import Gate, Product, Task
@@ -99,58 +99,63 @@ class Recipe:
     keep_versions: int = 5  # the last pushed models that stay, so that one can be rolled back to
 
     def __post_init__(self) -> None:
-        _one_of("sharing", self.sharing, SHARINGS)
-        _one_of("interaction", self.interaction, INTERACTIONS)
-        _one_of("pruning", self.pruning, ("geometric", "polynomial"))
-        _one_of("schedule", self.schedule, ("joint", "alternating"))
-        _one_of("prune_scope", self.prune_scope, ("global", "layer"))
-        _one_of("weights", self.weights, ("f32", "bf16"))
-        _one_of("embeddings", self.embeddings, ("f32", "bf16", "int8"))
-        _one_of("compute", self.compute, ("auto", "sparse", "dense"))
+        name("recipe name", self.name)
+        one_of("sharing", self.sharing, SHARINGS)
+        one_of("interaction", self.interaction, INTERACTIONS)
+        one_of("pruning", self.pruning, ("geometric", "polynomial"))
+        one_of("schedule", self.schedule, ("joint", "alternating"))
+        one_of("prune_scope", self.prune_scope, ("global", "layer"))
+        one_of("weights", self.weights, ("f32", "bf16"))
+        one_of("embeddings", self.embeddings, ("f32", "bf16", "int8"))
+        one_of("compute", self.compute, ("auto", "sparse", "dense"))
         controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
-        _one_of("control", self.control, controls)
-        _between("keep", self.keep, 0.001, 1.0)
-        _between("dropout", self.dropout, 0.0, 0.95)
-        _between("ticket_tie", self.ticket_tie, 0.0, 1.0)
-        _between("early_bird", self.early_bird, 0.0, 1.0)
-        _between("snr_penalty", self.snr_penalty, 0.0, 1.0)
-        _between("learning_rate", self.learning_rate, 1e-7, 10.0)
+        one_of("control", self.control, controls)
+        between("keep", self.keep, 0.001, 1.0)
+        between("dropout", self.dropout, 0.0, 0.95)
+        between("ticket_tie", self.ticket_tie, 0.0, 1.0)
+        between("early_bird", self.early_bird, 0.0, 1.0)
+        between("snr_penalty", self.snr_penalty, 0.0, 1.0)
+        between("learning_rate", self.learning_rate, 1e-7, 10.0)
         for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs", "experts"):
-            _between(field, getattr(self, field), 1, 10**9)
+            between(field, getattr(self, field), 1, 10**9)
         for field in ("rounds", "warmup_steps", "patience"):
-            _between(field, getattr(self, field), 0, 10**9)
-        _between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
+            between(field, getattr(self, field), 0, 10**9)
+        between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
-            _between(field, getattr(self, field), 0, 10**9)
-        _between("keep_versions", self.keep_versions, 2, 10**9)
+            between(field, getattr(self, field), 0, 10**9)
+        between("keep_versions", self.keep_versions, 2, 10**9)
         if not self.tasks:
-            raise ValueError("a recipe needs at least one task")
+            raise ValueError(
+                'a recipe needs at least one task, such as Task("ctr", "click"); got none'
+            )
         if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must be one or more positive sizes, got {self.hidden}")
+            raise ValueError(
+                f"hidden must be one or more positive sizes, such as (256, 128); got {self.hidden}"
+            )
         if self.tower and min(self.tower) < 1:
-            raise ValueError(f"tower must be positive sizes, got {self.tower}")
-        _unique("feature", [f.name for f in self.features])
+            raise ValueError(f"tower must be positive sizes, or () for none; got {self.tower}")
+        unique("feature", [f.name for f in self.features])
         names = [f.name for f in self.features]
         for f in self.features:
-            _one_of(
+            one_of(
                 f"vocabulary of feature {f.name!r} (it must name a feature)", f.vocabulary, names
             )
-        _unique("output", [t.name for t in self.tasks] + [p.name for p in self.products])
+        unique("output", [t.name for t in self.tasks] + [p.name for p in self.products])
         labels = [label.name for label in self.log.labels]
         for task in self.tasks:
-            _one_of(f"label of task {task.name!r}", task.label, labels)
+            one_of(f"label of task {task.name!r}", task.label, labels)
             if task.given:
-                _one_of(f"given of task {task.name!r}", task.given, labels)
+                one_of(f"given of task {task.name!r}", task.given, labels)
         for product in self.products:
-            _one_of(f"label of product {product.name!r}", product.label, labels)
+            one_of(f"label of product {product.name!r}", product.label, labels)
             for factor in product.factors:
-                _one_of(f"factor of {product.name!r}", factor, [t.name for t in self.tasks])
+                one_of(f"factor of {product.name!r}", factor, [t.name for t in self.tasks])
         outputs = [t.name for t in self.tasks] + [p.name for p in self.products]
         for gate in self.gates:
-            _one_of("gate output", gate.output, outputs)
+            one_of("gate output", gate.output, outputs)
             self._check_metric(gate)
             for column in gate.slices:
-                _one_of(f"slice of gate {gate.metric!r}", column, self.slices)
+                one_of(f"slice of gate {gate.metric!r}", column, self.slices)
 
     def _check_metric(self, gate: Gate) -> None:
         ratios = [label.name for label in self.log.labels if label.over]
@@ -197,13 +202,13 @@ class Recipe:
 
     @staticmethod
     def from_json(text: str) -> Recipe:
-        """Rebuilds and checks what `to_json` wrote."""
+        """Rebuilds and checks what `to_json` wrote; raises ValueError for anything else."""
         return from_plain(Recipe, json.loads(text))
 
     def replace(self, **changes: Any) -> Recipe:
         """A changed copy, checked anew."""
         for key in changes:
-            _one_of("recipe key", key, [f.name for f in dataclasses.fields(self)])
+            one_of("recipe key", key, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **changes)
 
     def with_settings(self, settings: typing.Iterable[str]) -> Recipe:
@@ -219,21 +224,28 @@ class Recipe:
         """Parses one `key=value` by the type of the recipe's field."""
         key, sep, value = setting.partition("=")
         if not sep:
-            raise ValueError(f"setting {setting!r} must read key=value")
+            raise ValueError(f"setting {setting!r} must read key=value, such as keep=0.1")
         types = typing.get_type_hints(Recipe)
-        _one_of("recipe key", key, list(types))
+        one_of("recipe key", key, list(types))
         kind = types[key]
         if kind == tuple[int, ...]:
             kind = _ints
         elif typing.get_origin(kind) is Literal:
             kind = str
         elif kind not in (int, float, str):
-            raise ValueError(f"{key} cannot be set on the command line; write it in a recipe file")
+            raise ValueError(
+                f"{key} cannot be set on the command line, came {value!r}; "
+                "write it in a recipe file"
+            )
         try:
             return key, kind(value)
         except ValueError:
+            example = getattr(Recipe, key)
+            if isinstance(example, tuple):
+                example = ",".join(map(str, example))
             raise ValueError(
-                f"{key}={value!r} is not of the type {getattr(kind, '__name__', kind)}"
+                f"{key}={value!r} is not of the type {_KINDS[kind]}; give one, such as "
+                f"{key}={example}"
             ) from None
 
 
@@ -241,38 +253,4 @@ def _ints(value: str) -> tuple[int, ...]:
     return tuple(int(part) for part in value.split(",") if part)
 
 
-def from_plain(kind: Any, value: Any) -> Any:
-    """Rebuilds and checks frozen rows (and tuples of them) from what json.loads gives.
-
-    Raises:
-      ValueError: a key that the row does not have; names the nearest.
-    """
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        types = typing.get_type_hints(kind)
-        for key in value:
-            _one_of(f"{kind.__name__} key", key, list(types))
-        return kind(**{key: from_plain(types[key], v) for key, v in value.items()})
-    if typing.get_origin(kind) is tuple:
-        args = typing.get_args(kind)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(from_plain(args[0], v) for v in value)
-        return tuple(from_plain(a, v) for a, v in zip(args, value, strict=True))
-    return value
-
-
-def _one_of(what: str, value: str, known: typing.Sequence[str]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown {what} {value!r}{hint} Known: {', '.join(known)}")
-
-
-def _between(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{what} must lie in [{low}, {high}], got {value}")
-
-
-def _unique(what: str, names: list[str]) -> None:
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"{what} names must differ; given twice: {', '.join(twice)}")
+_KINDS = {int: "int", float: "float", _ints: "int,int,..."}

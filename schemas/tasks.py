@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ncs4cvr.schemas import checks
+
 
 @dataclass(frozen=True)
 class Task:
@@ -23,8 +25,8 @@ class Task:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.loss not in ("bce", "focal", "mse"):
-            raise ValueError(f"task {self.name!r}: loss {self.loss!r} must be bce, focal or mse")
+        checks.name("task", self.name)
+        checks.literals(self)
         if self.weight <= 0:
             raise ValueError(f"task {self.name!r}: weight must be positive, got {self.weight}")
 
@@ -39,6 +41,9 @@ class Product:
     name: str
     factors: tuple[str, ...]
     label: str
+
+    def __post_init__(self) -> None:
+        checks.name("product", self.name)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,10 @@ class Gate:
 
     def __post_init__(self) -> None:
         if not self.metric.endswith(("_auc", "_calibration")):
-            raise ValueError(f"gate {self.metric!r} must be <output>_auc or <output>_calibration")
+            raise ValueError(
+                f"gate {self.metric!r} must be <output>_auc or <output>_calibration, such as "
+                "cvr_auc"
+            )
         if not 0.5 <= self.confidence < 1:
             raise ValueError(
                 f"gate {self.metric!r}: confidence {self.confidence} must lie in [0.5, 1); 0.5 "

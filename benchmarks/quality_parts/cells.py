@@ -91,7 +91,7 @@ class Cell:
 
     def predictions(self, split: str) -> dict[str, np.ndarray]:
         """{task: [rows]} of a split."""
-        with np.load(self.arrays) as arrays:
+        with np.load(self.arrays, allow_pickle=False) as arrays:
             names = [n for n in arrays.files if n.startswith(f"{split}/")]
             return {name.partition("/")[2]: arrays[name] for name in names}
 

@@ -199,17 +199,23 @@ def read(blob: bytes) -> Layout:
       ValueError: this is no asset of packed weights, or it is cut off.
     """
     if blob[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"no packed weights: it begins with {blob[:4]!r}, not with {MAGIC!r}")
+        raise ValueError(
+            f"no packed weights: it begins with {blob[:4]!r}, not with {MAGIC!r}; export again"
+        )
     try:
         (length,) = struct.unpack_from("<I", blob, len(MAGIC))
         start = len(MAGIC) + 4 + length
         plain = json.loads(zlib.decompress(blob[len(MAGIC) + 4 : start]))
     except (struct.error, zlib.error, ValueError) as error:
-        raise ValueError(f"the header of the packed weights is broken: {error}") from error
+        raise ValueError(
+            f"the header of the packed weights is broken: {error}; export again"
+        ) from error
     parts = {name: (start + at, n) for name, (at, n) in plain.pop("parts").items()}
     end = max((at + n for at, n in parts.values()), default=start)
     if end != len(blob):
-        raise ValueError(f"the packed weights are {len(blob)} bytes, their header tells {end}")
+        raise ValueError(
+            f"the packed weights are {len(blob)} bytes, their header tells {end}; export again"
+        )
     pieces = tuple(Piece(**{**p, "counts": tuple(p["counts"])}) for p in plain.pop("pieces"))
     uses = tuple(tuple(tuple(layer) for layer in tower) for tower in plain.pop("uses"))
     tables = tuple(tuple(shape) for shape in plain.pop("tables"))

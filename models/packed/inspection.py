@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from ncs4cvr.models.packed import asset
@@ -27,7 +28,14 @@ def facts(folder: str) -> dict[str, Any]:
             f"{folder} holds no saved_model.pb; give a version, such as runs/kuairand/serving/1"
         )
     with open(path, "rb") as file:
-        saved = saved_model_pb2.SavedModel.FromString(file.read())
+        content = file.read()
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(content)
+        saved.meta_graphs[0]
+    except (DecodeError, IndexError) as error:
+        raise ValueError(
+            f"{path} is no SavedModel ({error}); the next `ncs4cvr run` pushes a whole one"
+        ) from error
     graph = saved.meta_graphs[0]
     found: dict[str, Any] = {
         "tensorflow": graph.meta_info_def.tensorflow_version,

@@ -24,7 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Becomes the benchmark."""
-    folder = Path(__file__).parents[2] / "benchmarks"
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
     scripts = {path.stem: path for path in sorted(folder.glob("*.py"))}
     if not scripts:
         raise CommandFailed(
@@ -35,5 +35,7 @@ def main(options: argparse.Namespace) -> int:
     if options.name not in scripts:
         known = ", ".join(scripts)
         raise CommandFailed(USAGE, f"no benchmark {options.name!r}; there are: {known}")
-    # It takes this process's place, so that Ctrl-C reaches it alone.
-    os.execv(sys.executable, [sys.executable, str(scripts[options.name]), *options.arguments])
+    # It takes this process's place, so that Ctrl-C reaches it alone. The script is one of the
+    # checkout's, and no shell reads the arguments.
+    command = [sys.executable, str(scripts[options.name]), *options.arguments]
+    os.execv(sys.executable, command)  # noqa: S606

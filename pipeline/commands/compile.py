@@ -24,7 +24,7 @@ pipeline; see docs/production.md."""
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Recipe, image, output, and what a step may use."""
-    command.add_argument("recipe", help="a built-in recipe or a .py file")
+    command.add_argument("recipe", help="built in, a .py file (is run) or a .json file")
     command.add_argument("--image", required=True, help="image that has ncs4cvr installed")
     command.add_argument("--root", required=True, help="folder that all runs share: gs://, a mount")
     command.add_argument(

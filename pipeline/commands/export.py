@@ -47,10 +47,10 @@ def main(options: argparse.Namespace) -> int:
         again = importlib.import_module("ncs4cvr.models.export_again")
         try:
             model = newest_artifact(run, "Trainer/model_run")
-        except FileNotFoundError as error:
+            artifacts = str(run / "artifacts")
+            again.export_again(str(model), artifacts, str(output), changes, options.plain)
+        except (FileNotFoundError, ValueError) as error:
             raise CommandFailed(USAGE, str(error)) from error
-        artifacts = str(run / "artifacts")
-        again.export_again(str(model), artifacts, str(output), changes, options.plain)
         inspection = importlib.import_module("ncs4cvr.models.packed.inspection")
         told = inspection.report(inspection.facts(str(output)))
     print(f"{told}\n\nexported to {output}")

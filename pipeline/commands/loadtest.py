@@ -166,12 +166,18 @@ def _explained(error: Any, options: argparse.Namespace) -> CommandFailed:
     """The exit status and message for what the very first requests ran into."""
     where, kind = options.endpoint, error.kind
     if kind in ("UNAVAILABLE", "ConnectionRefusedError"):
-        message = f"no server at {where}: {error}"
+        message = f"no server at {where}: {error}; start one (`ncs4cvr kit`) or check ENDPOINT"
     elif kind in ("NOT_FOUND", "HTTP 404"):
-        message = f"{where} has no model {options.model!r}"
-        message += f" with the label {options.label!r}: {error}" if options.label else f": {error}"
+        label = f" with the label {options.label!r}" if options.label else ""
+        message = f"{where} has no model {options.model!r}{label}: {error}; see --model and --label"
     elif kind in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "HTTP 400"):
-        message = f"{where} refuses the request (is it for another model or signature?): {error}"
+        message = (
+            f"{where} refuses the request: {error}; give --requests of this very model, and a "
+            "--signature that it has"
+        )
     else:
-        message = f"{where} does not answer the first request: {kind}: {error}"
+        message = (
+            f"{where} does not answer the first request: {kind}: {error}; the server's own log "
+            "says more"
+        )
     return CommandFailed(FAULT, message)

@@ -29,9 +29,11 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from ncs4cvr.pipeline.predict import InputError, score_file, write
+        from ncs4cvr.pipeline.predict import InputError, check_output, score_file, write
 
         try:
+            if options.output:
+                check_output(Path(options.output))
             rows = score_file(Path(options.model), Path(options.input))
             if options.output:
                 write(rows, Path(options.output))

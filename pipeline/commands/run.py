@@ -34,6 +34,9 @@ EXAMPLE = """example:
   ncs4cvr run my_log.py --date yesterday
   ncs4cvr run my_log.py --from 2022-05-02 --to 2022-05-06
 
+A recipe's .py file is code and is run, so take it from nobody whom you do not trust; a .json file,
+as Recipe.to_json writes it, is only read.
+
 A day is the last one of the recipe's last split; the other splits keep their distance to it. --from
 and --to leave out the days that this recipe has done, so the same command goes on after a fault.
 
@@ -45,7 +48,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Recipe, root, settings and tickets."""
     names = ", ".join(recipe_files.built_in_names())
     command.add_argument(
-        "recipe", nargs="?", default="kuairand", help=f"built in ({names}) or a .py file"
+        "recipe",
+        nargs="?",
+        default="kuairand",
+        help=f"built in ({names}), a .py file or a .json file",
     )
     command.add_argument("--root", default="runs", help="where to keep runs (default: runs)")
     command.add_argument(

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ncs4cvr.pipeline.run_folder import newest_artifact
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DATA_REFUSED, PUSHED, USAGE, CommandFailed
 
 DOES = "print and draw tickets"
 EXAMPLE = """example:
@@ -28,7 +28,11 @@ def main(options: argparse.Namespace) -> int:
     folder = str(tickets_folder(Path(options.folder)))
     with chatter_to(Path(os.devnull)):
         # By name: the pipeline itself imports no model code.
-        told = importlib.import_module("ncs4cvr.models.tickets").show(folder, options.png)
+        tickets = importlib.import_module("ncs4cvr.models.tickets")
+        try:
+            told = tickets.show(folder, options.png)
+        except ValueError as error:
+            raise CommandFailed(DATA_REFUSED, str(error)) from error
     print(told)
     return PUSHED
 

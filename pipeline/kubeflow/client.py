@@ -41,7 +41,8 @@ def values_for(file: Path, settings: Mapping[str, str]) -> dict[str, Any]:
     for name, text in settings.items():
         if name not in declared:
             raise CommandFailed(
-                USAGE, f"{file} has no parameter {name!r}; it has {sorted(declared)}"
+                USAGE,
+                f"{file} has no parameter {name!r}; name one of {', '.join(sorted(declared))}",
             )
         kind = declared[name]["parameterType"]
         if kind == "STRING":

@@ -10,6 +10,7 @@ from typing import Any
 from ncs4cvr.pipeline.kubeflow.client import values_for
 from ncs4cvr.pipeline.kubeflow.server import Server
 from ncs4cvr.pipeline.status import USAGE, CommandFailed
+from ncs4cvr.schemas import checks
 
 
 def add_server(command: argparse.ArgumentParser) -> None:
@@ -44,8 +45,18 @@ def values_of(options: argparse.Namespace) -> dict[str, Any]:
     for setting in options.param:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise CommandFailed(USAGE, f"--param {setting!r} must read NAME=VALUE")
+            raise CommandFailed(
+                USAGE, f"--param {setting!r} must read NAME=VALUE, such as date=2022-05-06"
+            )
+        _no_secret("--param", setting, "give the steps an identity of their own")
         settings[name] = value
     if options.date:
         settings["date"] = options.date
     return values_for(Path(options.file), settings)
+
+
+def _no_secret(option: str, value: str, instead: str) -> None:
+    try:
+        checks.no_secret(option, value, instead)
+    except ValueError as error:
+        raise CommandFailed(USAGE, str(error)) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ncs4cvr.schemas import checks
+
 #: The first step of a run, and what runs when all have ended.
 PLAN, REPORT = "plan", "report"
 
@@ -20,7 +22,10 @@ class Resources:
 
     def __post_init__(self) -> None:
         if self.cpu <= 0 or self.memory <= 0 or self.gpu < 0:
-            raise ValueError(f"resources must be positive, came {self}")
+            raise ValueError(
+                f"resources must be positive, came cpu:{self.cpu:g},memory:{self.memory:g},"
+                f"gpu:{self.gpu}; write such as cpu:4,memory:16"
+            )
 
     def to_spec(self) -> dict[str, Any]:
         """As a ResourceSpec, in the fields of older and of newer backends."""
@@ -67,6 +72,15 @@ class Options:
     volumes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        for option, values in (
+            ("--image", [self.image]),
+            ("--root", [self.root]),
+            ("--beam", self.beam_args),
+        ):
+            for value in values:
+                checks.no_secret(
+                    option, value, "mount it, or give the steps an identity of their own"
+                )
         if not self.image or not self.root:
             raise ValueError("a pipeline needs an image and a root; give --image and --root")
         if not self.root.startswith(("gs://", "hdfs://", "/")):
@@ -75,4 +89,4 @@ class Options:
                 "or a path that starts with /, on a volume"
             )
         if self.retries < 0:
-            raise ValueError(f"retries must be 0 or more, came {self.retries}")
+            raise ValueError(f"--retries must be 0 or more, came {self.retries}")

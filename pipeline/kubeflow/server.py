@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ncs4cvr.pipeline.status import FAULT, USAGE, CommandFailed
+from ncs4cvr.schemas import checks
 
 NO_KFP = (
     "kfp is not installed. It is the extra `kubeflow`, which cannot share an environment with TFX "
@@ -23,11 +24,25 @@ SECONDS = 20  # to wait for the first answer
 
 @dataclass(frozen=True)
 class Server:
-    """Where the API is, and as whom to talk to it."""
+    """Where the API is, and as whom to talk to it.
+
+    Raises:
+      CommandFailed: the host is no http:// or https:// address, or holds a password.
+    """
 
     host: str
     token: str = ""
     namespace: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            checks.no_secret("--host", self.host, "put a token into KFP_TOKEN")
+        except ValueError as error:
+            raise CommandFailed(USAGE, str(error)) from error
+        if not self.host.startswith(("http://", "https://")):
+            raise CommandFailed(
+                USAGE, f"--host {self.host!r} is no address; expected such as http://localhost:8080"
+            )
 
 
 def connect(server: Server) -> Any:
@@ -36,12 +51,12 @@ def connect(server: Server) -> Any:
     Raises:
       CommandFailed: kfp is missing, or the server is gone or refuses the token; says the cure.
     """
+    # kfp.Client itself would ask five times and then say only that it asked.
+    _ask_health(server)
     try:
         import kfp
     except ImportError as error:
         raise CommandFailed(USAGE, NO_KFP) from error
-    # kfp.Client itself would ask five times and then say only that it asked.
-    _ask_health(server)
     logging.getLogger().setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,11 +69,12 @@ def connect(server: Server) -> Any:
 
 
 def _ask_health(server: Server) -> None:
-    request = urllib.request.Request(f"{server.host.rstrip('/')}/apis/v2beta1/healthz")
+    # Server takes http:// and https:// only.
+    request = urllib.request.Request(f"{server.host.rstrip('/')}/apis/v2beta1/healthz")  # noqa: S310
     if server.token:
         request.add_header("Authorization", f"Bearer {server.token}")
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
             health = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         raise _refused(server, error.code, str(error.reason)) from error

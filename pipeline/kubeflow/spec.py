@@ -54,7 +54,7 @@ def pipeline_spec(recipe: Recipe, options: Options) -> Json:
     components = _pipeline_nodes(recipe, options)
     known = {PLAN, REPORT, *(node.id for node in components)}
     if unknown := {name for name, _ in options.resources} - known:
-        raise ValueError(f"resources for {sorted(unknown)}; steps are {sorted(known)}")
+        raise ValueError(f"--resources for {sorted(unknown)}; name one of {sorted(known)}")
     text = _schema_text(recipe)
     build = Tasks(options, cached=nodes.cacheable(components) if options.cache else set())
     build.plan(recipe, text, [nodes.task_name(node.id) for node in components])

@@ -40,3 +40,32 @@ def test_a_folder_without_a_seal_is_taken_as_it_is(folder):
     (folder / "counts.json").unlink()
     assert not checksums.sealed(str(folder))
     assert checksums.damage(str(folder)) == []
+
+
+def test_a_link_counts_as_itself_and_what_it_leads_to_is_not_looked_at(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/data.gz").write_bytes(b"data")
+    for path in (folder / "Split-train/data.gz", folder / "Split-test"):
+        path.unlink(missing_ok=True)
+        path.symlink_to(tmp_path / "elsewhere" / (path.name if path.suffix else ""))
+    assert checksums.of(str(folder)) == {
+        "Split-test": f"link to {tmp_path}/elsewhere",
+        "Split-train/data.gz": f"link to {tmp_path}/elsewhere/data.gz",
+        "counts.json": checksums.of_file(str(folder / "counts.json")),
+    }
+    assert len(checksums.damage(str(folder))) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [("runs/a/1", True), ("runs/../etc", False), ("runs", False), ("runs2/a", False)],
+)
+def test_a_folder_is_inside_another_when_links_and_dots_are_followed(tmp_path, path, inside):
+    (tmp_path / "runs").mkdir()
+    assert checksums.inside(f"{tmp_path}/{path}", f"{tmp_path}/runs") is inside
+
+
+def test_a_link_that_leads_out_of_a_folder_is_not_inside_it(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/out").symlink_to(tmp_path)
+    assert not checksums.inside(f"{tmp_path}/runs/out/other", f"{tmp_path}/runs")

@@ -55,7 +55,7 @@ def test_rows_that_contradict_each_other_are_refused(small):
     with pytest.raises(LogError, match=r"comes from the users file, but Log\.users is empty"):
         check_rows(dataclasses.replace(log, users=""), [Feature("age", "user")])
     ratio = dataclasses.replace(log, tallies=(Tally("t", "user", "completion"),))
-    with pytest.raises(LogError, match="'completion' is a ratio; only binary labels"):
+    with pytest.raises(LogError, match="'completion' is a ratio; name a binary label"):
         check_rows(ratio, [])
     circle = (Label("a", "a", given="b"), Label("b", "b", given="a"))
     with pytest.raises(LogError, match="in a circle"):

@@ -41,7 +41,7 @@ def test_a_version_holds_the_model_and_a_manifest_of_it(push, base):
     assert graph(base, version) == "a"
 
 
-@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "add", "manifest"])
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "add", "manifest", "manifest gone"])
 def test_a_version_that_is_not_what_was_pushed_is_damaged(push, base, harm):
     folder = base / str(push("abc"))
     file = folder / "saved_model.pb"
@@ -53,8 +53,10 @@ def test_a_version_that_is_not_what_was_pushed_is_damaged(push, base, harm):
         file.unlink()
     elif harm == "add":
         (folder / "more").write_text("")
-    else:
+    elif harm == "manifest":
         (folder / versions.MANIFEST).write_text("{")
+    else:
+        (folder / versions.MANIFEST).unlink()
     assert versions.damage(str(base), int(folder.name))
     assert versions.served(str(base)) == 0
 
@@ -149,3 +151,37 @@ def test_what_is_not_there_cannot_be_gone_back_to(push, base, to):
     with pytest.raises(VersionError, match=str(only)):
         versions.roll_back(str(base), to)
     assert versions.numbers(str(base)) == [only]
+
+
+def test_a_version_that_is_a_link_is_damaged_and_never_rolled_back_to(push, base, tmp_path):
+    first, second = push("a"), push("b")
+    (base / str(first)).rename(tmp_path / "elsewhere")
+    (base / str(first)).symlink_to(tmp_path / "elsewhere")
+    assert "link" in versions.damage(str(base), first)[0]
+    with pytest.raises(VersionError, match=f"version {first} is damaged"):
+        versions.roll_back(str(base), first)
+    assert versions.numbers(str(base)) == [first, second]
+
+
+def test_a_model_that_holds_a_link_is_not_published(tmp_path, base):
+    (tmp_path / "secret").write_text("secret")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "saved_model.pb").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match=r"holds links \(saved_model\.pb\)"):
+        versions.publish(str(model), str(base))
+    assert versions.numbers(str(base)) == []
+
+
+def test_what_a_link_leads_to_survives_the_removal_of_old_versions(push, base, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    base.mkdir()
+    (base / "1").symlink_to(outside)
+    (base / "2").mkdir()
+    (base / "2/variables").symlink_to(outside)
+    kept = [push("a"), push("b")]
+    assert versions.retain(str(base), 2) == [1, 2]
+    assert versions.numbers(str(base)) == kept
+    assert (outside / "kept").exists()

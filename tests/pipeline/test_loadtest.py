@@ -221,7 +221,9 @@ def test_a_signature_that_the_model_lacks(endpoint, tmp_path, capfd):
     options = (tmp_path / "rows.jsonl", tmp_path, "--signature", "regress")
     assert load_test(endpoint, *options) == (USAGE, None)
     told = capfd.readouterr().err
-    assert "no signature 'regress'; it has: predict, rank, serving_default" in told
+    assert (
+        "no signature 'regress'; give one with --signature: predict, rank, serving_default" in told
+    )
 
 
 def test_rows_without_a_column_that_the_model_wants(endpoint, tmp_path, capfd):
@@ -255,5 +257,5 @@ def test_what_is_no_endpoint_is_refused(address):
     "wrong", [{"connections": 0}, {"duration_s": math.inf}, {"rate": -1.0}, {"patience_s": 0}]
 )
 def test_a_load_has_positive_numbers(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match="must be positive and finite"):
         Load(**wrong)

@@ -98,3 +98,12 @@ def test_without_a_whole_copy_a_run_starts_from_nothing_and_says_so(folder):
 def test_a_new_folder_is_in_order(tmp_path):
     assert put_in_order(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_link_leads_to_is_never_among_the_outputs_to_remove(folder):
+    outside = folder.parent / f"{folder.name}-outside"
+    (outside / "model/7").mkdir(parents=True)
+    (folder / "artifacts/Linked").symlink_to(outside)
+    (folder / "artifacts/Trainer/model/8").symlink_to(outside)
+    stale = recovery.stale_outputs(folder, {1})
+    assert {path.name for path in stale} == {"2", "3"}

@@ -284,7 +284,7 @@ def test_a_run_without_a_model_is_refused(tmp_path, capfd):
 def test_an_unknown_version_is_refused_with_the_known_ones(run, tmp_path, capfd, label):
     told = refused(capfd, run, "--output", tmp_path, f"--{label}", 8)
     assert f"no version 8 to label {label}" in told
-    assert "known: 7, 12" in told
+    assert f"give one of 7, 12 to --{label}" in told
 
 
 @pytest.mark.parametrize(

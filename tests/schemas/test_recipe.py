@@ -89,7 +89,7 @@ def test_rows_that_name_what_is_not_there_are_refused(changes, told):
         (lambda: Feature("tab", kind="index", bins=4, zero_apart=True), "for a number in bins"),
         (lambda: Feature("spent", kind="number", bins=4, log=True), "quantiles are the same"),
         (lambda: Feature("tab", log=True), "log is for a number"),
-        (lambda: Task("ctr", "click", loss="hinge"), "bce, focal or mse"),
+        (lambda: Task("ctr", "click", loss="hinge"), "Known: bce, focal, mse"),
         (lambda: Task("ctr", "click", weight=0), "weight must be positive"),
         (lambda: Gate("cvr_f1"), "_auc or <output>_calibration"),
         (lambda: Gate("cvr_auc", confidence=0.05), "must lie in"),
@@ -99,7 +99,7 @@ def test_rows_that_name_what_is_not_there_are_refused(changes, told):
         (lambda: Log("e", labels=(Label("buy", "buy", given="click"),)), "given 'click'"),
         (lambda: Log("e", tallies=(Tally("n", "user", "click"),)), "counts 'click'"),
         (lambda: Log("e", max_bad_share=2), "max_bad_share"),
-        (lambda: Log("e", orphan_conversions="lose"), "keep or drop"),
+        (lambda: Log("e", orphan_conversions="lose"), "Known: keep, drop"),
         (lambda: Log("e", history_actions=("click",)), "are no labels"),
         (
             lambda: Log(
