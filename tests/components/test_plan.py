@@ -36,8 +36,8 @@ def test_an_event_feature_that_names_a_label_is_a_leak(small):
 @pytest.mark.parametrize(
     ("feature", "message"),
     [
-        (Feature("x", "tally"), r"no tally column 'x'; there are \['user_clicks'"),
-        (Feature("x", "history"), r"no history column 'x'; there are \['history_action'"),
+        (Feature("x", "tally"), r"no tally column 'x'; name one of \['user_clicks'"),
+        (Feature("x", "history"), r"no history column 'x'; name one of \['history_action'"),
         (Feature("day"), "column 'day' is a name that examples use themselves"),
         (Feature("user_n", "user"), "column 'user_n' is a name that examples use themselves"),
     ],
