@@ -64,7 +64,7 @@ def ending(error: BaseException, options: argparse.Namespace) -> tuple[int, str]
 class Parser(argparse.ArgumentParser):
     """Says the cure of a wrong command, too."""
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_known_args(self, args=None, namespace=None):
         """As argparse's; but a command refuses itself what it does not know, and by its name."""
         found, rest = super().parse_known_args(args, namespace)
         if rest:
