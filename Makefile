@@ -6,13 +6,14 @@
 #   make check    format, lint, types, import directions
 #   make format   put the format right     make lock     compile the lock files anew
 #   make kubeflow .venv-kubeflow, where `ncs4cvr submit` and `schedule` find kfp
+#   make image-check   builds the Dockerfile and runs it, without Docker (tests/compat)
 #   make clean    remove .venv, runs/, caches and build output; the data stays
 
 bin := .venv/bin
 folders := schemas models components pipeline
 packages := $(folders:%=ncs4cvr.%)
 
-.PHONY: env kubeflow run test e2e faults check format lock clean
+.PHONY: env kubeflow run test e2e faults image-check check format lock clean
 .DEFAULT_GOAL := env
 
 env:
@@ -42,6 +43,9 @@ e2e: env
 faults: env
 	$(bin)/pytest -m faults tests/faults --table docs/reliability.md $(ARGS)
 
+image-check:
+	tests/compat/image-in-trixie $(ARGS)
+
 check: env
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
@@ -56,17 +60,21 @@ format: env
 	$(bin)/ruff check --fix .
 
 # The 1.16 lock is for the oldest glibc that its wheels run on. 1.21 would take release candidates
-# of Beam on Python 3.10; on 1.16 Beam's own dependencies need a pre-release.
+# of Beam on Python 3.10; on 1.16 Beam's own dependencies need a pre-release. The image's is a part of
+# 1.21's, with another TensorFlow.
 compile := $$(requirements/setup.sh --uv) pip compile --quiet --upgrade --generate-hashes --no-header \
-	--no-annotate --no-emit-index-url --python-version 3.10
+	--no-annotate --no-emit-index-url --python-version
 extras := --extra bench --extra dev --extra test
 lock:
-	$(compile) setup.py $(extras) requirements/tfx-1.16.in -o requirements/tfx-1.16.txt \
+	$(compile) 3.10 setup.py $(extras) requirements/tfx-1.16.in -o requirements/tfx-1.16.txt \
 		--python-platform x86_64-manylinux_2_17
-	$(compile) setup.py $(extras) requirements/tfx-1.21.in -o requirements/tfx-1.21.txt \
-		--universal --prerelease disallow
-	$(compile) requirements/kubeflow.in -o requirements/kubeflow.txt --universal
-	$(compile) --no-config requirements/uv.in -o requirements/uv.txt --universal
+	$(compile) 3.10 setup.py $(extras) --extra kubeflow requirements/tfx-1.21.in \
+		-o requirements/tfx-1.21.txt --universal --prerelease disallow
+	echo tensorflow | $(compile) 3.13 setup.py --extra kubeflow requirements/image.in \
+		-o requirements/image.txt --python-platform x86_64-manylinux_2_39 \
+		--constraints requirements/tfx-1.21.txt --excludes -
+	$(compile) 3.10 requirements/kubeflow.in -o requirements/kubeflow.txt --universal
+	$(compile) 3.10 --no-config requirements/uv.in -o requirements/uv.txt --universal
 
 clean:
 	rm -rf .venv .venv-kubeflow .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache \

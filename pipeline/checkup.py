@@ -15,6 +15,7 @@ from packaging.requirements import Requirement  # TFX brings it
 
 from ncs4cvr.components import checksums, versions
 from ncs4cvr.pipeline import lock, recovery
+from ncs4cvr.pipeline.code_version import installed
 from ncs4cvr.pipeline.commands.runs import run_folders
 
 FREE_GB = 2.0  # the default run needs about .5 GB
@@ -46,9 +47,8 @@ def environment() -> Iterator[Finding]:
         need = Requirement(text)
         if need.marker and not need.marker.evaluate({"extra": ""}):
             continue
-        try:
-            have = importlib.metadata.version(need.name)
-        except importlib.metadata.PackageNotFoundError:
+        have = installed(need.name)
+        if not have:
             wrong.append(f"{need.name} is missing")
             continue
         if not need.specifier.contains(have, prereleases=True):

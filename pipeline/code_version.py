@@ -16,6 +16,8 @@ from pathlib import Path
 
 PACKAGE = "ncs4cvr"
 LIBRARIES = ("tfx", "tensorflow")
+#: What else brings a package of this name: the same TensorFlow without kernels for GPUs.
+STAND_INS = {"tensorflow": "tensorflow-cpu"}
 
 
 @functools.cache
@@ -23,10 +25,18 @@ def code_version(module: str) -> str:
     """Hex digest of a module's source, of what it imports from ncs4cvr, and of TFX's version."""
     digest = hashlib.sha256()
     for library in LIBRARIES:
-        digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
+        digest.update(f"{library} {installed(library)}\n".encode())
     for name, path in sorted(sources(module).items()):
         digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def installed(library: str) -> str:
+    """Version of an installed distribution, or of its stand-in; empty where there is neither."""
+    for name in filter(None, (library, STAND_INS.get(library))):
+        for found in importlib.metadata.distributions(name=name):
+            return found.version
+    return ""
 
 
 def sources(module: str) -> dict[str, Path]:

@@ -1,8 +1,12 @@
 """A component's version changes with what it imports, and with nothing else."""
 
+import importlib.metadata
+from types import SimpleNamespace
+
 import pytest
 
-from ncs4cvr.pipeline.code_version import code_version, sources
+from ncs4cvr.pipeline import code_version as versions
+from ncs4cvr.pipeline.code_version import code_version, installed, sources
 
 SCHEMAS = {"ncs4cvr.schemas", "ncs4cvr.schemas.recipe", "ncs4cvr.schemas.features"}
 
@@ -23,3 +27,16 @@ def test_sources_hold_nothing_else():
 def test_versions_are_stable_and_differ(module):
     assert code_version(module) == code_version(module)
     assert code_version(module) != code_version("ncs4cvr.schemas.log")
+
+
+def test_a_tensorflow_without_kernels_for_gpus_stands_in_for_tensorflow(monkeypatch):
+    def distributions(*, name):
+        return [SimpleNamespace(version="2.21.0")] if name == "tensorflow-cpu" else []
+
+    monkeypatch.setattr(versions.importlib.metadata, "distributions", distributions)
+    assert installed("tensorflow") == "2.21.0"
+    assert installed("tfx") == ""
+
+
+def test_the_installed_version_is_the_distributions():
+    assert installed("tfx") == importlib.metadata.version("tfx")
