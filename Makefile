@@ -3,7 +3,10 @@
 #   make run      the default recipe on the bundled data; ARGS="..." goes to `ncs4cvr run`
 #   make test     unit tests               make e2e      the whole pipeline and a server, as tests
 #   make faults   breaks runs in all ways; writes docs/reliability.md
-#   make check    format, lint, types, import directions
+#   make nightly  50,000 malformed rows through all readers
+#   make messages provokes every error; writes docs/messages.md
+#   make check    format, lint, types, import directions, security
+#   make sbom     build/sbom: bills of materials of .venv and of the lock files (CycloneDX)
 #   make format   put the format right     make lock     compile the lock files anew
 #   make kubeflow .venv-kubeflow, where `ncs4cvr submit` and `schedule` find kfp
 #   make image-check   builds the Dockerfile and runs it, without Docker (tests/compat)
@@ -13,7 +16,8 @@ bin := .venv/bin
 folders := schemas models components pipeline
 packages := $(folders:%=ncs4cvr.%)
 
-.PHONY: env kubeflow run test e2e faults image-check check format lock clean
+.PHONY: env kubeflow tools run test e2e faults nightly messages image-check check sbom format lock \
+	clean
 .DEFAULT_GOAL := env
 
 env:
@@ -27,6 +31,14 @@ kubeflow: env .venv-kubeflow/bin/ncs4cvr
 	$$uv venv --quiet --clear --python .venv/bin/python .venv-kubeflow && \
 	$$uv pip sync --quiet --require-hashes requirements/kubeflow.txt && \
 	$$uv pip install --quiet --no-deps --no-build-isolation --editable . && touch $@
+
+# Beside .venv, too: what looks at the project needs packages that the project does not.
+tools: env .venv-tools/bin/bandit
+
+.venv-tools/bin/bandit: requirements/tools.txt
+	@uv=$$(requirements/setup.sh --uv) && export VIRTUAL_ENV=$$PWD/.venv-tools UV_NO_PROGRESS=1 && \
+	$$uv venv --quiet --clear --python .venv/bin/python .venv-tools && \
+	$$uv pip sync --quiet --require-hashes requirements/tools.txt && touch $@
 
 run: env
 	$(bin)/ncs4cvr run $(ARGS)
@@ -46,7 +58,13 @@ faults: env
 image-check:
 	tests/compat/image-in-trixie $(ARGS)
 
-check: env
+nightly: env
+	NCS4CVR_HOSTILE_ROWS=50000 $(bin)/pytest tests/components/test_hostile_rows.py $(ARGS)
+
+messages: env
+	$(bin)/pytest tests/pipeline/test_messages.py --messages docs/messages.md $(ARGS)
+
+check: env tools
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
 	@# setuptools' editable install is an import hook, which mypy cannot follow: show it the layout.
@@ -54,6 +72,16 @@ check: env
 	@$(foreach f,$(folders),ln -sfn ../../../$(f) .venv/typing/ncs4cvr/$(f);)
 	$(bin)/mypy $(packages:%=-p %)
 	$(bin)/pytest -q tests/test_imports.py
+	.venv-tools/bin/bandit --quiet --configfile pyproject.toml --recursive $(folders)
+
+# Each is validated against the schema of CycloneDX before it is written. The environment's has
+# licences and who needs whom, the lock files' the hashes that an installation must have.
+bom := --spec-version 1.6 --output-reproducible --output-format JSON --validate --output-file
+sbom: env tools
+	mkdir -p build/sbom
+	.venv-tools/bin/cyclonedx-py environment $(bom) build/sbom/environment.cdx.json $(bin)/python
+	for lock in tfx-1.16 tfx-1.21 image kubeflow tools; do .venv-tools/bin/cyclonedx-py requirements \
+	  $(bom) build/sbom/$$lock.cdx.json requirements/$$lock.txt || exit 1; done
 
 format: env
 	$(bin)/ruff format .
@@ -74,9 +102,10 @@ lock:
 		-o requirements/image.txt --python-platform x86_64-manylinux_2_39 \
 		--constraints requirements/tfx-1.21.txt --excludes -
 	$(compile) 3.10 requirements/kubeflow.in -o requirements/kubeflow.txt --universal
+	$(compile) 3.10 --no-config requirements/tools.in -o requirements/tools.txt --universal
 	$(compile) 3.10 --no-config requirements/uv.in -o requirements/uv.txt --universal
 
 clean:
-	rm -rf .venv .venv-kubeflow .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache \
+	rm -rf .venv .venv-kubeflow .venv-tools .uv .uv.log runs build dist *.egg-info .hypothesis .mypy_cache \
 	  .pytest_cache .ruff_cache tests/serving/node/node_modules
 	find $(folders) tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -110,7 +110,7 @@ def replayed(model: str, recorded: str, folder: str, exact: bool) -> dict[str, A
     command = [sys.executable, "-I", serving_replay.__file__, json.dumps(job)]
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     # The interpreter and the script are our own, and no shell reads the job.
-    done = subprocess.run(command, capture_output=True, text=True, env=quiet)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)  # noqa: S603  # nosec B603
     if done.returncode:
         logging.error("the process that loads the model said:\n%s", done.stderr)
         last = (done.stderr.strip() or "nothing was printed").splitlines()[-1]

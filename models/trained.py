@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,9 +45,19 @@ def recipe_of(folder: str) -> Recipe:
 
 
 def transform_graph_of(folder: str) -> str:
-    """Where the transform graph lies, below the artifacts of the run."""
+    """Where the transform graph lies, below the artifacts of the run.
+
+    Raises:
+      ValueError: what is written there leads elsewhere.
+    """
     with tf.io.gfile.GFile(f"{folder}/{GRAPH}") as text:
-        return text.read()
+        found = text.read()
+    if not re.fullmatch(r"\w+/\w+/\d+", found):
+        raise ValueError(
+            f"{folder}/{GRAPH} holds {found!r}, expected <component>/<output>/<number>; do "
+            "`ncs4cvr run` again"
+        )
+    return found
 
 
 def load(
@@ -76,7 +87,7 @@ def load(
     if expected != got:
         raise ValueError(
             f"{folder} holds weights of shapes {got}, expected {expected}: the code has changed "
-            "since; run `ncs4cvr run` again"
+            "since; do `ncs4cvr run` again"
         )
     for variable, value in zip(model.weights, weights, strict=True):
         variable.assign(value)

@@ -61,7 +61,7 @@ def one_of(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown {what} {value!r}{hint} Known: {', '.join(known)}")
+        raise ValueError(f"unknown {what} {value!r}{hint} Known: {', '.join(known) or 'none'}")
 
 
 def between(what: str, value: float, low: float, high: float) -> None:

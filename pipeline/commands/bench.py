@@ -38,4 +38,4 @@ def main(options: argparse.Namespace) -> int:
     # It takes this process's place, so that Ctrl-C reaches it alone. The script is one of the
     # checkout's, and no shell reads the arguments.
     command = [sys.executable, str(scripts[options.name]), *options.arguments]
-    os.execv(sys.executable, command)  # noqa: S606
+    os.execv(sys.executable, command)  # noqa: S606  # nosec B606

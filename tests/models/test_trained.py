@@ -25,8 +25,15 @@ def test_it_comes_back_with_its_masks(world, recipe, trained_ranker, examples, t
 def test_weights_of_another_model_are_refused(world, trained_ranker, examples, tmp_path):
     trained.save(trained_ranker, "Transform/transform_graph/7", str(tmp_path))
     other = trained_ranker.recipe.replace(hidden=(9, 4))
-    with pytest.raises(ValueError, match=r"holds weights of shapes .*, the recipe's are"):
+    with pytest.raises(ValueError, match=r"holds weights of shapes .*, expected .* run` again"):
         trained.load(str(tmp_path), other, world.graph, examples)
+
+
+@pytest.mark.parametrize("graph", ["../../etc/7", "/etc/x/7", "Transform/transform_graph/7/.."])
+def test_a_transform_graph_outside_the_run_is_refused(tmp_path, graph):
+    (tmp_path / trained.GRAPH).write_text(graph)
+    with pytest.raises(ValueError, match="expected <component>/<output>/<number>"):
+        trained.transform_graph_of(str(tmp_path))
 
 
 @pytest.fixture
