@@ -260,6 +260,7 @@ def for_training(recipe: Recipe) -> Recipe:
         data_schema="",
         drift_threshold=0.0,
         keep_versions=Recipe.keep_versions,
+        beam=(),
         **unset,
     )
 

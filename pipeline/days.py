@@ -28,7 +28,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     Raises:
       CommandFailed: that is no day.
     """
-    recipe = recipe_files.load(options.recipe, tuple(options.set))
+    recipe = recipe_files.load(options.recipe, tuple(options.set), tuple(options.beam))
     try:
         return on_day(recipe, options.date)
     except ValueError as error:
@@ -65,8 +65,9 @@ def each(options: argparse.Namespace, run: Callable[[argparse.Namespace], int]) 
         mine = argparse.Namespace(**{**vars(options), "date": day, "first": "", "last": ""})
         recipe = recipe_of(mine)
         folder = Path(options.root) / recipe.name
-        # Another recipe, or the same one changed, has not done this day.
-        digest = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:12]
+        # Another recipe, or the same one changed, has not done this day. Where Beam runs is no
+        # change.
+        digest = hashlib.sha256(recipe.replace(beam=()).to_json().encode()).hexdigest()[:12]
         done = folder / "days" / f"{day}-{digest}.json"
         if done.exists():
             print(f"{day}: done before", flush=True)

@@ -1,4 +1,7 @@
-"""Runs a pipeline on this machine, one component after the other, in this process."""
+"""Runs a pipeline from this machine, one component after the other, in this process.
+
+What the components do with Beam runs where the recipe's `beam` says.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,11 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types.artifact import Artifact
 
 from ncs4cvr.components import checksums
-from ncs4cvr.pipeline import durable, recovery
+from ncs4cvr.pipeline import beam, durable, recovery
 from ncs4cvr.pipeline.create import Places, create_pipeline
 from ncs4cvr.pipeline.display import Display
 from ncs4cvr.schemas import data_schema
 from ncs4cvr.schemas.recipe import Recipe
-
-# Beam's default runner looks for a program on the internet before it falls back to this one.
-BEAM_ARGS = (
-    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
-    "--direct_running_mode=in_memory",
-    "--direct_num_workers=1",
-)
 
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 
@@ -85,7 +81,7 @@ def run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) ->
         tickets=str(tickets or ""),
         tickets_digest=_digest(*sorted(tickets.iterdir())) if tickets else "",
     )
-    pipeline = create_pipeline(recipe, places, connection, beam_args=BEAM_ARGS)
+    pipeline = create_pipeline(recipe, places, connection, beam_args=beam.arguments(recipe.beam))
     while True:
         try:
             # What is served may have changed since the last push; the cache would not know.
@@ -100,9 +96,12 @@ def run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) ->
 
 
 def run_pipeline(
-    pipeline: Pipeline, display: Display, never_cached: Sequence[str] = ()
+    pipeline: Pipeline, display: Display, never_cached: Sequence[str] = (), last: str = ""
 ) -> dict[str, Step]:
-    """What tfx's LocalDagRunner does, with a word on every component."""
+    """What tfx's LocalDagRunner does, with a word on every component.
+
+    last: the component to end with; all of them if empty.
+    """
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: _run_id()}
@@ -138,6 +137,8 @@ def run_pipeline(
         if node.node_info.type.name != RESOLVER:  # a look-up, nothing that could be cached
             steps[name] = step
             display.end("cached" if step.cached else f"{step.seconds:.1f} s")
+        if name == last:
+            break
     return steps
 
 

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from ncs4cvr.pipeline import beam
 from ncs4cvr.pipeline.dates import DATE
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe import Recipe
@@ -50,8 +51,8 @@ def find(name: str) -> Path:
     )
 
 
-def load(name: str, settings: tuple[str, ...] = ()) -> Recipe:
-    """The recipe with `key=value` settings applied and its files found.
+def load(name: str, settings: tuple[str, ...] = (), beam_settings: tuple[str, ...] = ()) -> Recipe:
+    """The recipe with `key=value` settings applied, Beam's among them, and its files found.
 
     Raises:
       RecipeError: no such recipe, key or schema, or a value that the recipe refuses.
@@ -59,6 +60,7 @@ def load(name: str, settings: tuple[str, ...] = ()) -> Recipe:
     path = find(name)
     try:
         recipe = (_data(path) if path.suffix == ".json" else _code(path)).with_settings(settings)
+        recipe = recipe.replace(beam=beam.merged(recipe.beam, beam_settings))
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if len(recipe.log.splits) != 3:

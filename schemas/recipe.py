@@ -95,6 +95,9 @@ class Recipe:
     max_model_mb: float = 0.0  # files of the model, 10^6 bytes
     max_serving_mb: float = 0.0  # resident memory after loading, TensorFlow included, 2^20 bytes
 
+    # where Beam's steps run: its options, as `key=value`; none = in the process that runs them
+    beam: tuple[str, ...] = ()
+
     # the serving folder
     keep_versions: int = 5  # the last pushed models that stay, so that one can be rolled back to
 
@@ -124,6 +127,8 @@ class Recipe:
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
             between(field, getattr(self, field), 0, 10**9)
         between("keep_versions", self.keep_versions, 2, 10**9)
+        if isinstance(self.beam, str):
+            raise ValueError(f"beam must be a tuple, such as ({self.beam!r},)")
         if not self.tasks:
             raise ValueError(
                 'a recipe needs at least one task, such as Task("ctr", "click"); got none'
@@ -232,6 +237,8 @@ class Recipe:
             kind = _ints
         elif typing.get_origin(kind) is Literal:
             kind = str
+        elif key == "beam":
+            raise ValueError("Beam's options are set with --beam KEY=VALUE")
         elif kind not in (int, float, str):
             raise ValueError(
                 f"{key} cannot be set on the command line, came {value!r}; "

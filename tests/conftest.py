@@ -7,11 +7,14 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"  # before anything imports TensorFlow
 import csv
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 TINY = Path(__file__).parent / "tiny_recipe.py"
+CHECKOUT = Path(__file__).parents[1]
 DAY_MS = 86_400_000
 FIRST_MS = 18_993 * DAY_MS  # 2022-01-01
 DAYS, ROWS_A_DAY, USERS, VIDEOS, TABS = 6, 500, 60, 40, 4
@@ -73,3 +76,25 @@ def write_tiny_days(folder: Path, days: int = 7) -> Path:
 @pytest.fixture
 def tiny_recipe_file(tmp_path):
     return write_tiny_log(tmp_path / "log")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """A wheel built from a copy of the checkout, so that no stale build/ gets in."""
+    source = tmp_path_factory.mktemp("checkout")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        if (CHECKOUT / name).exists():
+            shutil.copy(CHECKOUT / name, source)
+    for folder in ("schemas", "models", "components", "pipeline"):
+        shutil.copytree(
+            CHECKOUT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    out = tmp_path_factory.mktemp("wheel")
+    # The build backend itself, as pip calls it with --no-build-isolation: uv's environment has no
+    # pip, and nothing is fetched.
+    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(out)!r})"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=source, check=True, capture_output=True, timeout=300
+    )
+    (built,) = out.glob("*.whl")
+    return built

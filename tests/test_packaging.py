@@ -1,7 +1,6 @@
 """What an installed copy is: one top-level package, typed, with its schemas and its command."""
 
 import configparser
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,28 +18,6 @@ PACKAGES = (
     "pipeline/kubeflow",
     "pipeline/recipes",
 )
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """A wheel built from a copy of the checkout, so that no stale build/ gets in."""
-    source = tmp_path_factory.mktemp("checkout")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
-    for folder in FOLDERS:
-        shutil.copytree(
-            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    out = tmp_path_factory.mktemp("wheel")
-    # The build backend itself, as pip calls it with --no-build-isolation: uv's environment has no
-    # pip, and nothing is fetched.
-    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(out)!r})"
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=source, check=True, capture_output=True, timeout=300
-    )
-    (built,) = out.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
 
 if TYPE_CHECKING:
@@ -33,13 +33,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
     )
-    command.add_argument(
-        "--beam",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="arguments for Beam's steps",
-    )
+    beam.add_option(command)
     command.add_argument(
         "--resources",
         action="append",
@@ -62,20 +56,18 @@ def main(options: argparse.Namespace) -> int:
     """Writes the pipeline."""
     from ncs4cvr.pipeline.display import chatter_to
 
-    recipe = recipe_files.load(options.recipe, tuple(options.set))
+    recipe = recipe_files.load(options.recipe, tuple(options.set), tuple(options.beam))
     with chatter_to(Path(os.devnull)):
         from ncs4cvr.pipeline.kubeflow import spec
         from ncs4cvr.pipeline.kubeflow.resources import Options
-        from ncs4cvr.pipeline.local import BEAM_ARGS
 
-        beam = tuple("--" + arg.removeprefix("--") for arg in options.beam)
         try:
             text = spec.compile_pipeline(
                 recipe,
                 Options(
                     image=options.image,
                     root=options.root.rstrip("/"),
-                    beam_args=beam or BEAM_ARGS,
+                    beam_args=beam.arguments(recipe.beam),
                     resources=tuple(map(resources, options.resources)),
                     retries=options.retries,
                     cache=not options.no_cache,

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncs4cvr.pipeline import days, durable, history, lock, recipe_files
+from ncs4cvr.pipeline import beam, days, durable, history, lock, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
 from ncs4cvr.pipeline.status import (
     DATA_REFUSED,
     FAULT,
     NOT_BLESSED,
     PUSHED,
+    USAGE,
     CommandFailed,
     Terminated,
 )
@@ -57,6 +58,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
     )
+    beam.add_option(command)
     command.add_argument("--tickets", metavar="DIR", help="tickets of an earlier run: no search")
     days.add_options(command)
 
@@ -66,6 +68,10 @@ def main(options: argparse.Namespace) -> int:
     if days.several(options):
         return days.each(options, main)
     recipe = days.recipe_of(options)
+    try:
+        beam.check(recipe.beam)
+    except ValueError as error:
+        raise CommandFailed(USAGE, str(error)) from error
     tickets = tickets_folder(Path(options.tickets)) if options.tickets else None
     folder = Path(options.root).resolve() / recipe.name
     before = signal.signal(signal.SIGTERM, _terminated)

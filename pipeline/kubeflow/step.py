@@ -124,6 +124,7 @@ def run(call: Call) -> None:
     from tfx.dsl.io import fileio
     from tfx.orchestration.portable import outputs_utils
 
+    from ncs4cvr.pipeline import beam
     from ncs4cvr.pipeline.kubeflow.artifacts import ABSENT, metadata_of, to_tfx
 
     module, _, name = call.component.rpartition(".")
@@ -143,7 +144,7 @@ def run(call: Call) -> None:
         "unique_id": os.path.basename(first.rstrip("/")),
     }
     if issubclass(executor, base_beam_executor.BaseBeamExecutor):
-        where["beam_pipeline_args"] = list(call.parameters["beam_args"])
+        where["beam_pipeline_args"] = list(beam.arguments(call.parameters["beam_args"]))
         context = base_beam_executor.BaseBeamExecutor.Context(**where)
     else:
         context = base_executor.BaseExecutor.Context(**where)

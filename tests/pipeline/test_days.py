@@ -15,6 +15,7 @@ def options(tiny_recipe_file, tmp_path):
     return argparse.Namespace(
         recipe=str(tiny_recipe_file),
         set=[],
+        beam=[],
         root=str(tmp_path / "runs"),
         date="",
         first="2022-03-01",
