@@ -10,12 +10,14 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
-from tfx.types import artifact, standard_artifacts
+from tfx.types import artifact, artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
+from ncs4cvr.components import day_checks, day_profile
 from ncs4cvr.components.artifacts import DeadLetters
 from ncs4cvr.components.report import check_written
 from ncs4cvr.schemas.data_schema import describe
+from ncs4cvr.schemas.recipe import Recipe
 
 PASSED = "passed_id"  # what a DataBlessing says passed: the id of a statistics artifact
 FILE = "SchemaDiff.pb"  # what both validators call their findings
@@ -41,11 +43,15 @@ def DataGate(
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     drift: InputArtifact[standard_artifacts.ExampleAnomalies],
     skew: InputArtifact[standard_artifacts.ExampleAnomalies],
+    examples: InputArtifact[standard_artifacts.Examples],
     blessing: OutputArtifact[DataBlessing],
+    recipe: Parameter[str],
     code_version: Parameter[str],
     dead_letters: InputArtifact[DeadLetters] = None,
 ):
-    """Raises DataRefused where a validator found an anomaly; else blesses the statistics.
+    """Raises DataRefused where a validator found an anomaly, or a day is not like the others.
+
+    Else it blesses the statistics. What a day is like: day_profile.py; judged: day_checks.py.
 
     Before that, it raises RowsLost where the examples that the statistics saw, and the dead letters
     on disk, are not as many as were counted when the log was read.
@@ -56,18 +62,25 @@ def DataGate(
       anomalies: of ExampleValidator, against the schema.
       drift: of DistributionValidator, against the previous run.
       skew: of DistributionValidator, between splits of this run.
+      examples: what the statistics are of; their days are held against each other.
       blessing: says which statistics passed; components that need good data wait for it.
+      recipe: as JSON: what the columns are, day_change and day_auc_change.
       code_version: of this gate, for TFX's cache.
       dead_letters: of VideoLogExampleGen; other example gens count nothing.
     """
     if dead_letters is not None:
         _check_rows(dead_letters, statistics)
     expected = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
+    wanted = Recipe.from_json(recipe)
     complaints = [
         *_all_complaints(anomalies.uri, "Split-", "in {}", expected),
         *_all_complaints(drift.uri, "SplitPair-", "against the run before, {}", expected),
         *_all_complaints(skew.uri, "SplitPair-", "between splits, {}", expected),
+        *_odd_days(examples, statistics, expected, wanted),
     ]
+    if dead_letters is not None:
+        counts = read_counts(dead_letters.uri)["events"]
+        complaints += day_checks.orphans(counts, wanted.log.splits[0].name, wanted.day_change)
     if complaints:
         raise DataRefused(refusal(complaints))
     blessing.set_int_custom_property(PASSED, statistics.id)
@@ -81,13 +94,36 @@ def _check_rows(dead_letters: DeadLetters, statistics: artifact.Artifact) -> Non
         if name.startswith("dead_letters-"):
             with fileio.open(f"{dead_letters.uri}/{name}", "rb") as stream:
                 letters[name.split("-")[1]] += sum(1 for _ in stream)
-    examples = {
-        split: int(
-            stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples
-        )
-        for split in counts["events"]["examples"]
-    }
+    examples = {split: _rows(statistics, split) for split in counts["events"]["examples"]}
     check_written(counts, letters, examples)
+
+
+def _rows(statistics: artifact.Artifact, split: str) -> int:
+    proto = stats_artifact_utils.load_statistics(statistics, split).proto()
+    return int(proto.datasets[0].num_examples)
+
+
+def _odd_days(
+    examples: artifact.Artifact,
+    statistics: artifact.Artifact,
+    schema: schema_pb2.Schema,
+    recipe: Recipe,
+) -> Iterator[str]:
+    """What is wrong with the days of all splits but the first."""
+    if not recipe.day_change and not recipe.day_auc_change:
+        return
+    watched = day_profile.Watched.of(recipe)
+    needed = {day_profile.DAY, watched.user, watched.video, *watched.given}
+    if needed - {feature.name for feature in schema.feature}:
+        return  # ExampleValidator tells of it; or another example gen says nothing of days
+    shards = {
+        split: fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*")
+        for split in artifact_utils.decode_split_names(examples.split_names)
+    }
+    rows = sum(_rows(statistics, split) for split in shards)
+    days = day_profile.profile(*day_profile.read(shards, rows, schema, watched), watched)
+    new = tuple(split.name for split in recipe.log.splits[1:])
+    yield from day_checks.complaints(days, new, recipe.day_change, recipe.day_auc_change)
 
 
 def read_counts(uri: str) -> dict[str, Any]:
@@ -102,8 +138,9 @@ def refusal(complaints: list[str]) -> str:
     more = len(complaints) - LARGEST
     rest = f"\n  and {more} more, see the log file" if more > 0 else ""
     return (
-        f"the data is not what the schema says:\n{shown}{rest}\n"
-        "Mend the log; or, if the data is right, change the schema or the recipe's drift_threshold"
+        f"the data is not what the schema says, or not like the other days:\n{shown}{rest}\n"
+        "Mend the log; or, if the data is right, change the schema or the recipe's "
+        "drift_threshold, day_change or day_auc_change"
     )
 
 

@@ -167,14 +167,14 @@ def _events(sieve: Sieve, plan: Plan) -> pa.Table:
             expected = f"a day up to {last}, the last day of the last split"
             sieve.refuse(days > day_number(last), log.column(theirs), expected)
     columns = {USER: user, VIDEO: video, TIME: time, DAY: day}
-    columns |= _labels(sieve, plan)
+    columns |= _labels(sieve, plan, day.to_numpy())
     columns |= {c.name: _cell(sieve, c, False) for c in plan.events}
     table = sieve.kept(columns)
     _count_splits(table, sieve, plan)
     return table
 
 
-def _labels(sieve: Sieve, plan: Plan) -> dict[str, pa.Array]:
+def _labels(sieve: Sieve, plan: Plan, day: np.ndarray) -> dict[str, pa.Array]:
     """@label:<name> for every label, and what the `given` rule did to it, counted."""
     log = plan.log
     raw: dict[str, np.ndarray] = {}
@@ -194,14 +194,20 @@ def _labels(sieve: Sieve, plan: Plan) -> dict[str, pa.Array]:
         if label.given:
             missing = derived[label.given] <= 0
             if not label.over:
-                _count_orphans(sieve, plan, label, (values == 1) & missing)
+                _count_orphans(sieve, plan, label, (values == 1) & missing, day)
             values = np.where(missing, values.dtype.type(0), values)
         derived[label.name] = values
     return {LABEL + label.name: pa.array(derived[label.name]) for label in log.labels}
 
 
-def _count_orphans(sieve: Sieve, plan: Plan, label: Label, orphan: np.ndarray) -> None:
-    sieve.counts[f"orphan:{label.name}"] += int((orphan & ~sieve.out).sum())
+def _count_orphans(
+    sieve: Sieve, plan: Plan, label: Label, orphan: np.ndarray, day: np.ndarray
+) -> None:
+    living = orphan & ~sieve.out
+    sieve.counts[f"orphan:{label.name}"] += int(living.sum())
+    for split in plan.log.splits:
+        inside = (day >= day_number(split.first)) & (day <= day_number(split.last))
+        sieve.counts[f"orphans:{split.name}:{label.name}"] += int((living & inside).sum())
     if plan.log.orphan_conversions == "drop":
         theirs = plan.log.column(label.column)
         sieve.refuse(orphan, theirs, f"no {label.name} without {label.given}", excused=True)

@@ -87,6 +87,9 @@ def report(totals: Sheet, log: Log) -> dict[str, Any]:
         if kind == "events":
             told["history_only"] = counts.get("history_only", 0)
             told["orphans"] = _starting(counts, "orphan:")
+            told["split_orphans"] = {
+                s.name: _starting(counts, f"orphans:{s.name}:") for s in log.splits
+            }
             told["examples"] = {s.name: counts.get(f"example:{s.name}", 0) for s in log.splits}
             written = sum(told["examples"].values()) + told["history_only"]
         accounted = written + counts.get("duplicates", 0) + sum(told["dead"].values())

@@ -113,6 +113,8 @@ def create_pipeline(
         anomalies=example_validator.outputs["anomalies"],
         drift=drift.outputs["anomalies"],
         skew=skew.outputs["anomalies"],
+        examples=examples,
+        recipe=for_data_gate(recipe).to_json(),
         code_version=code_version("ncs4cvr.components.data_gate"),
         dead_letters=example_gen.outputs.get("dead_letters"),
     )
@@ -259,10 +261,18 @@ def for_training(recipe: Recipe) -> Recipe:
         slices=(),
         data_schema="",
         drift_threshold=0.0,
+        day_change=Recipe.day_change,
+        day_auc_change=Recipe.day_auc_change,
         keep_versions=Recipe.keep_versions,
         beam=(),
         **unset,
     )
+
+
+def for_data_gate(recipe: Recipe) -> Recipe:
+    """What the data gate depends on: columns, days, and how far they may differ."""
+    about = {"day_change": recipe.day_change, "day_auc_change": recipe.day_auc_change}
+    return for_transform(recipe).replace(**about)
 
 
 def for_gate(recipe: Recipe) -> Recipe:

@@ -47,6 +47,10 @@ class Recipe:
     # data
     data_schema: str = ""  # a curated TFMD schema (pbtxt); "" infers one, without the checks
     drift_threshold: float = 0.0  # L-infinity against the previous run's statistics; 0 = off
+    # Each day of the later splits against the others: how many times its rows, and the odds of its
+    # shares, may differ; how far a single column's AUC may lie from theirs; 0 = off.
+    day_change: float = 2.0
+    day_auc_change: float = 0.05
 
     # model
     embedding_dim: int = 16
@@ -126,6 +130,9 @@ class Recipe:
         between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
             between(field, getattr(self, field), 0, 10**9)
+        if self.day_change:
+            between("day_change (0 is off)", self.day_change, 1.0, 10**9)
+        between("day_auc_change", self.day_auc_change, 0.0, 0.5)
         between("keep_versions", self.keep_versions, 2, 10**9)
         if isinstance(self.beam, str):
             raise ValueError(f"beam must be a tuple, such as ({self.beam!r},)")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
@@ -12,7 +13,25 @@ from ncs4cvr.components import data_gate
 from ncs4cvr.components.artifacts import DeadLetters
 from ncs4cvr.components.data_gate import DataBlessing, DataRefused, complaints
 from ncs4cvr.components.report import RowsLost
+from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.log import Label, Log, Split
+from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.schemas.tasks import Task
 
+RECIPE = Recipe(
+    "r",
+    Log(
+        events="e.csv",
+        labels=(Label("click", "click"), Label("buy", "buy", given="click")),
+        splits=(
+            Split("train", "2022-01-01", "2022-01-05"),
+            Split("test", "2022-01-06", "2022-01-06"),
+        ),
+    ),
+    features=(Feature("tab"),),
+    tasks=(Task("ctr", "click"),),
+)
+OFF = RECIPE.replace(day_change=0.0, day_auc_change=0.0)
 SCHEMA = """
 feature { name: "tab" type: INT presence { min_fraction: 1 } value_count { min: 1 max: 1 }
   int_domain { min: 0 max: 14 } }
@@ -123,6 +142,7 @@ def artifacts(tmp_path):
         "anomalies": standard_artifacts.ExampleAnomalies,
         "drift": standard_artifacts.ExampleAnomalies,
         "skew": standard_artifacts.ExampleAnomalies,
+        "examples": standard_artifacts.Examples,
         "blessing": DataBlessing,
     }
     made = {name: kind() for name, kind in kinds.items()}
@@ -132,10 +152,14 @@ def artifacts(tmp_path):
     return {name: [artifact] for name, artifact in made.items()}
 
 
-def run_gate(artifacts):
+def run_gate(artifacts, recipe=OFF):
     inputs = {name: found for name, found in artifacts.items() if name != "blessing"}
     executor = data_gate.DataGate.EXECUTOR_SPEC.executor_class()
-    executor.Do(inputs, {"blessing": artifacts["blessing"]}, {"code_version": "1"})
+    executor.Do(
+        inputs,
+        {"blessing": artifacts["blessing"]},
+        {"recipe": recipe.to_json(), "code_version": "1"},
+    )
 
 
 def write(artifact, folder, anomalies, tmp_path):
@@ -179,7 +203,15 @@ def counted(artifacts, tmp_path):
     letters.uri = str(tmp_path / "letters")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/dead_letters-events-00000.jsonl").write_text('{"row": 1}\n')
-    counts = {"events": {"rows": 4, "dead": {"odd": 1}, "examples": {"train": 3}}}
+    counts = {
+        "events": {
+            "rows": 4,
+            "dead": {"odd": 1},
+            "examples": {"train": 3},
+            "splits": {"train": {"rows": 3}},
+            "split_orphans": {"train": {}},
+        }
+    }
     (tmp_path / "letters/counts.json").write_text(json.dumps(counts))
     return {**artifacts, "dead_letters": [letters]}
 
@@ -193,3 +225,70 @@ def test_a_dead_letter_that_is_gone_stops_the_run(counted, tmp_path):
     (tmp_path / "letters/dead_letters-events-00000.jsonl").unlink()
     with pytest.raises(RowsLost, match="events: 1 dead letters counted, 0 kept"):
         run_gate(counted)
+
+
+# -- days ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def days(artifacts, tmp_path):
+    """Six days of 200 rows, the last one in test; on that day `tab` is the row's click."""
+    (tmp_path / "schema/schema.pbtxt").write_text(
+        " ".join(
+            f'feature {{ name: "{name}" type: INT }}'
+            for name in ("day", "user_id", "video_id", "click", "buy", "tab")
+        )
+    )
+    artifacts["examples"][0].split_names = '["train", "test"]'
+    artifacts["statistics"][0].split_names = '["train", "test"]'
+    for split, dates in (("train", range(1, 6)), ("test", (6,))):
+        (tmp_path / f"statistics/Split-{split}").mkdir(parents=True)
+        data = statistics_pb2.DatasetFeatureStatistics(num_examples=200 * len(dates))
+        (tmp_path / f"statistics/Split-{split}/FeatureStats.pb").write_bytes(
+            statistics_pb2.DatasetFeatureStatisticsList(datasets=[data]).SerializeToString()
+        )
+        (tmp_path / f"examples/Split-{split}").mkdir(parents=True)
+        path = str(tmp_path / f"examples/Split-{split}/part-0.gz")
+        with tf.io.TFRecordWriter(path, "GZIP") as out:
+            for date in dates:
+                for row in range(200):
+                    out.write(example(date, row, row % 2 if date == 6 else row // 2 % 2))
+    return artifacts
+
+
+def example(date, row, tab):
+    values = {
+        "day": 20220100 + date, "user_id": row % 50, "video_id": row + date, "click": row % 2,
+        "buy": row % 4 // 3, "tab": tab,
+    }  # fmt: skip
+    features = {
+        name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        for name, value in values.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def test_a_new_day_that_is_not_like_the_others_is_refused(days):
+    told = "tab on 2022-01-06: expected to tell click with an AUC of 0.500 .*; came: 1.000"
+    with pytest.raises(DataRefused, match=told):
+        run_gate(days, RECIPE)
+
+
+def test_days_are_looked_at_only_where_the_recipe_asks_for_it(days):
+    run_gate(days, RECIPE.replace(day_auc_change=0.0))
+    assert days["blessing"][0].get_int_custom_property(data_gate.PASSED) == 7
+
+
+def test_examples_that_know_no_day_are_not_looked_at(artifacts):
+    run_gate(artifacts, RECIPE)
+    assert artifacts["blessing"][0].get_int_custom_property(data_gate.PASSED) == 7
+
+
+def test_orphans_that_become_many_are_refused(counted, tmp_path):
+    counts = json.loads((tmp_path / "letters/counts.json").read_text())
+    counts["events"]["splits"]["test"] = {"rows": 1000}
+    counts["events"]["splits"]["train"] = {"rows": 1000}
+    counts["events"]["split_orphans"] = {"train": {"buy": 1}, "test": {"buy": 40}}
+    (tmp_path / "letters/counts.json").write_text(json.dumps(counts))
+    with pytest.raises(DataRefused, match="buy in test: expected at most"):
+        run_gate(counted, RECIPE)

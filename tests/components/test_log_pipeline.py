@@ -268,6 +268,10 @@ def test_kept_orphans_are_no_conversions_and_dropped_ones_dead_letters(logs, tmp
     assert orphans > 3
     kept = logs.run(log.write(), tmp_path / "a")
     assert kept.counts["events"]["orphans"] == {"conversion": orphans}
+    outside = orphans - sum(
+        n["conversion"] for n in kept.counts["events"]["split_orphans"].values()
+    )
+    assert 0 <= outside < orphans
     assert not kept.dead
     log_ = dataclasses.replace(log.log(), orphan_conversions="drop")
     dropped = logs.run(log_, tmp_path / "b")

@@ -105,6 +105,13 @@ def test_gates_and_slices_concern_the_evaluator_and_the_gate_alone(recipe):
     assert moved == {"Evaluator", "ModelGate"}
 
 
+def test_how_far_days_may_differ_concerns_the_data_gate_alone(recipe):
+    changed = recipe.replace(day_change=3.0, day_auc_change=0.1)
+    before, after = components(recipe), components(changed)
+    moved = {n for n, c in before.items() if c.exec_properties != after[n].exec_properties}
+    assert moved == {"DataGate"}
+
+
 def test_only_a_pushed_model_is_what_the_next_is_compared_with(recipe):
     last = components(recipe)["LastBlessedModel"]
     assert last.inputs["blessing"].type is standard_artifacts.PushedModel

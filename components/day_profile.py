@@ -1,0 +1,190 @@
+"""What each day of a log looks like, in a few numbers: rows, shares, and what single columns tell.
+
+Statistics of a whole window hide a bad day among good ones, and see each column alone: labels that
+were flipped, or that leak into a feature, leave every histogram as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from scipy.stats import rankdata
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from ncs4cvr.schemas.log import MISSING
+from ncs4cvr.schemas.recipe import Recipe
+
+DAY = "day"
+BATCH_ROWS = 4096
+MOST_ROWS = 2_000_000  # more are read by sample: the first shards of every split, the same users
+FEW_VALUES = 50  # a column with as many is put in the order of its label's mean, not of its values
+BUSIEST = 0.01  # of the users
+DTYPES = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float", schema_pb2.BYTES: "string"}
+TENSORS = {"int": tf.int64, "float": tf.float32, "string": tf.string}
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is looked at: names of columns. given: label -> the label it counts only with, or ""."""
+
+    user: str
+    video: str
+    given: Mapping[str, str]
+    features: tuple[str, ...]
+
+    @staticmethod
+    def of(recipe: Recipe) -> Watched:
+        """Labels that are 0 or 1; features with one value a row that are no key and no clock."""
+        log = recipe.log
+        columns = (f.column for f in recipe.features if f.source != "history" and f.kind != "tags")
+        features = dict.fromkeys(c for c in columns if c not in (log.user, log.video, log.time))
+        given = {label.name: label.given for label in log.labels if not label.over}
+        return Watched(log.user, log.video, given, tuple(features))
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day.
+
+    shares: what -> (hits, rows). aucs: (label, column) -> (the AUC of the column alone, and the
+    standard error it has where the column says nothing). middles: column of quantities -> median of
+    those above 0. constant: columns with the same value in all rows.
+    """
+
+    split: str
+    rows: float
+    shares: Mapping[str, tuple[int, int]]
+    aucs: Mapping[tuple[str, str], tuple[float, float]]
+    middles: Mapping[str, float]
+    constant: frozenset[str]
+
+
+def read(
+    shards: Mapping[str, Sequence[str]], rows: int, schema: schema_pb2.Schema, watched: Watched
+) -> tuple[dict[str, Columns], float]:
+    """split -> column -> [rows], and which share of the rows that is.
+
+    Args:
+      shards: split -> files of gzip tf.Examples, as many in every split; the n-th holds the same
+        users everywhere.
+      rows: how many there are.
+      schema: which columns there are, and their types.
+      watched: what to read; the day, too.
+    """
+    types = {f.name: DTYPES[f.type] for f in schema.feature}
+    wanted = {DAY, watched.user, watched.video, *watched.given, *watched.features}
+    spec = {
+        name: tf.io.FixedLenFeature([], TENSORS[types[name]], MISSING[types[name]])
+        for name in sorted(wanted & set(types))
+    }
+    most = max(len(files) for files in shards.values())
+    taken = math.ceil(most * min(1, MOST_ROWS / max(rows, 1)))
+    return {
+        split: _columns(sorted(files)[:taken], spec) for split, files in shards.items()
+    }, taken / most
+
+
+def _columns(files: Sequence[str], spec: Mapping[str, tf.io.FixedLenFeature]) -> Columns:
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in spec}
+    for batch in tf.data.TFRecordDataset(files, "GZIP").batch(BATCH_ROWS):
+        for name, values in tf.io.parse_example(batch, spec).items():
+            parts[name].append(values.numpy())
+    return {name: np.concatenate(each) for name, each in parts.items() if each}
+
+
+def profile(splits: Mapping[str, Columns], share: float, watched: Watched) -> dict[int, Day]:
+    """day (as YYYYMMDD) -> what it looks like, in order. For the arguments see `read`."""
+    days: dict[int, Day] = {}
+    before: np.ndarray | None = None
+    for split, columns in splits.items():
+        # Words become numbers once for the split, not once a day.
+        columns = {
+            name: pd.factorize(values)[0] if values.dtype == object else values
+            for name, values in columns.items()
+        }
+        words = {name for name, values in splits[split].items() if values.dtype == object}
+        order = np.argsort(columns[DAY], kind="stable")
+        starts = np.flatnonzero(np.diff(columns[DAY][order], prepend=-1))
+        for part in np.split(order, starts[1:]):
+            rows = {name: values[part] for name, values in columns.items()}
+            pairs = _pairs(splits[split], part, watched)
+            day = _day(split, rows, words, watched)
+            shares = dict(day.shares)
+            if before is not None:
+                again = int(np.isin(pairs, before).sum())
+                shares["rows with a user and a video of the day before"] = again, len(part)
+            before = pairs
+            days[int(rows[DAY][0])] = dataclasses.replace(
+                day, rows=len(part) / share, shares=shares
+            )
+    return days
+
+
+def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:
+    """[rows], a hash of user and video."""
+    keys = [pd.util.hash_array(columns[name][part]) for name in (watched.user, watched.video)]
+    return keys[0] * np.uint64(31) + keys[1]
+
+
+def _day(split: str, rows: Columns, words: set[str], watched: Watched) -> Day:
+    count = len(rows[DAY])
+    features = [name for name in watched.features if name in rows]
+    aucs, middles = {}, {}
+    labels = dict(_labels(rows, watched))
+    for name in features:
+        values = rows[name]
+        codes, distinct = pd.factorize(values)
+        if len(distinct) > FEW_VALUES:
+            if name in words:
+                continue
+            values = np.where(np.isfinite(values), values, -np.inf)
+            if (values > 0).any():
+                middles[name] = float(np.median(values[values > 0]))
+        for label, (mine, y) in labels.items():
+            few = codes[mine] if len(distinct) <= FEW_VALUES else None
+            if (found := _auc(y, values[mine] if few is None else _by_mean(few, y))) is not None:
+                aucs[label, name] = found
+    constant = {name for name in features if len(pd.unique(rows[name])) == 1}
+    shares = dict(_shares(rows, watched))
+    return Day(split, count, shares, aucs, middles, frozenset(constant))
+
+
+def _labels(rows: Columns, watched: Watched) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """label -> the numbers of its rows, and its values there."""
+    for label, given in watched.given.items():
+        mine = np.flatnonzero(rows[given] > 0) if given else np.arange(len(rows[label]))
+        yield label, (mine, rows[label][mine] > 0)
+
+
+def _shares(rows: Columns, watched: Watched) -> Iterator[tuple[str, tuple[int, int]]]:
+    for label, (mine, y) in _labels(rows, watched):
+        given = watched.given[label]
+        what = f"rows with {given} that have {label}" if given else f"rows with {label}"
+        yield what, (int(y.sum()), len(mine))
+    counts = np.sort(np.unique(rows[watched.user], return_counts=True)[1])
+    busiest = counts[-math.ceil(BUSIEST * len(counts)) :]
+    yield f"rows of the busiest {BUSIEST:.0%} of the users", (int(busiest.sum()), len(rows[DAY]))
+
+
+def _by_mean(codes: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Each row's value as the mean label of the rows that have it."""
+    codes = codes + 1  # a missing word is -1
+    rows = np.bincount(codes)
+    return (np.bincount(codes, y) / np.maximum(rows, 1))[codes]
+
+
+def _auc(y: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
+    """The AUC of values, and its standard error where they say nothing (Mann and Whitney)."""
+    positives, negatives = int(y.sum()), int(len(y) - y.sum())
+    if not positives or not negatives:
+        return None
+    pairs = positives * negatives
+    over = rankdata(values)[y].sum() - positives * (positives + 1) / 2
+    return float(over / pairs), math.sqrt((positives + negatives + 1) / (12 * pairs))

@@ -1,0 +1,130 @@
+"""What makes a day odd, and what does not."""
+
+import pytest
+
+from ncs4cvr.components.day_checks import complaints, orphans
+from ncs4cvr.components.day_profile import Day
+
+USUAL = {
+    "split": "train",
+    "rows": 10_000,
+    "shares": {"rows with click": (4_000, 10_000)},
+    "aucs": {("click", "price"): (0.7, 0.005)},
+    "middles": {"price": 60_000.0},
+    "constant": frozenset(),
+}
+
+
+def lines(change=2.0, auc_change=0.05, others=5, **odd):
+    """What is said of a test day that is odd in some way, after some usual ones."""
+    days = {20220101 + n: Day(**USUAL) for n in range(others)}
+    days[20220109] = Day(**{**USUAL, "split": "test", **odd})
+    return list(complaints(days, ("validate", "test"), change, auc_change))
+
+
+def test_a_day_like_the_others_is_no_complaint():
+    assert lines() == []
+
+
+@pytest.mark.parametrize(("rows", "odd"), [(1_000, 1), (5_001, 0), (19_999, 0), (20_001, 1)])
+def test_a_days_rows_may_halve_or_double(rows, odd):
+    found = lines(rows=rows)
+    assert len(found) == odd
+    if odd:
+        assert found[0] == f"rows on 2022-01-09: expected 5,000 to 20,000; came: {rows:,}"
+
+
+@pytest.mark.parametrize(("hits", "odd"), [(2_499, 1), (2_501, 0), (5_714, 0), (5_715, 1)])
+def test_the_odds_of_a_share_may_halve_or_double(hits, odd):
+    """Odds of 2 : 3, half and twice of which are the shares 1 / 4 and 4 / 7."""
+    found = lines(shares={"rows with click": (hits, 10_000)})
+    assert len(found) == odd
+    if odd:
+        told = "rows with click on 2022-01-09: expected 25.00% to 57.14%; came: "
+        assert found[0] == f"{told}{hits / 10_000:.2%}"
+
+
+def test_what_chance_does_to_a_few_rows_is_no_complaint():
+    # Of 10 rows 4 are expected, with a standard error of 1.5.
+    assert lines(shares={"rows with click": (9, 10)}) == []
+
+
+@pytest.mark.parametrize(
+    ("auc", "told"), [(0.76, "click leaks into it"), (0.64, "click or price is wrong in many rows")]
+)
+def test_a_column_that_tells_a_label_better_or_worse_than_before_is_named(auc, told):
+    (line,) = lines(aucs={("click", "price"): (auc, 0.005)})
+    assert line.startswith(
+        "price on 2022-01-09: expected to tell click with an AUC of 0.700 +- 0.050; came: "
+        f"{auc:.3f}; {told}"
+    )
+
+
+@pytest.mark.parametrize("found", [(0.74, 0.005), (0.78, 0.03)])
+def test_an_auc_within_its_margin_or_within_chance_is_no_complaint(found):
+    assert lines(aucs={("click", "price"): found}) == []
+
+
+@pytest.mark.parametrize("middle", [5.0, 700_000.0])
+def test_another_unit_is_seen_in_the_median(middle):
+    (line,) = lines(middles={"price": middle})
+    assert "price on 2022-01-09: expected a median from 6e+03 to 6e+05" in line
+    assert "another unit?" in line
+
+
+def test_a_column_that_became_constant_is_named():
+    (line,) = lines(constant=frozenset({"price"}))
+    assert line == "price on 2022-01-09: expected several values; came: the same in all rows"
+
+
+def test_a_column_that_always_was_constant_is_no_complaint():
+    days = {20220101 + n: Day(**{**USUAL, "constant": frozenset({"price"})}) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test", "constant": frozenset({"price"})})
+    assert list(complaints(days, ("test",), 2.0, 0.05)) == []
+
+
+def test_days_of_the_first_split_are_not_judged():
+    days = {20220101 + n: Day(**USUAL) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "rows": 10})
+    assert list(complaints(days, ("validate", "test"), 2.0, 0.05)) == []
+
+
+def test_a_few_days_are_nothing_to_be_held_against():
+    assert lines(others=3, rows=10) == []
+    assert len(lines(others=4, rows=10)) == 1
+
+
+def test_what_the_others_do_not_have_is_not_compared():
+    assert lines(aucs={("click", "new"): (0.9, 0.01)}, middles={"new": 1.0}) == []
+    assert lines(shares={"rows with new": (1, 10_000)}) == []
+
+
+def test_checks_can_be_turned_off_one_by_one():
+    odd = {"rows": 10, "aucs": {("click", "price"): (0.9, 0.005)}}
+    assert len(lines(**odd)) == 2
+    assert len(lines(change=0, **odd)) == len(lines(auc_change=0, **odd)) == 1
+
+
+# -- orphans -------------------------------------------------------------------------------------
+
+
+def counted(train, test, rows=10_000):
+    return {
+        "splits": {"train": {"rows": rows}, "test": {"rows": rows}, "no split": {"rows": 5}},
+        "split_orphans": {"train": {"buy": train}, "test": {"buy": test}},
+    }
+
+
+def test_conversions_without_a_click_that_become_many_are_named():
+    (line,) = orphans(counted(train=9, test=60), "train", 2.0)
+    assert line.startswith("buy in test: expected at most 0.40% of the rows to have it without")
+    assert "came: 0.60%" in line
+
+
+@pytest.mark.parametrize(("train", "test"), [(9, 39), (0, 4), (9, 0)])
+def test_a_few_more_or_fewer_of_them_are_chance(train, test):
+    assert list(orphans(counted(train, test), "train", 2.0)) == []
+
+
+def test_orphans_are_not_looked_at_where_days_may_change():
+    assert list(orphans(counted(train=9, test=5_000), "train", 0.0)) == []
