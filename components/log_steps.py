@@ -86,6 +86,8 @@ class Parse(_Step):
                     if stream is not None:
                         stream.write("".join(lines).encode("utf-8", "backslashreplace"))
                     counts = merge([counts, _sheet(unit, sieve, lines)])
+                    if not table.num_rows:
+                        continue
                     key = USER if unit.kind in ("events", "history") else table.column_names[0]
                     yield table, bucket_of(one_chunk(table[key]), self._plan.buckets)
 

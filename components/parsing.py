@@ -27,6 +27,7 @@ UNKNOWN = -1  # a label that a history file does not know
 #: Names on the way; the user's own names cannot collide with them, whatever they are.
 USER, VIDEO, TIME, DAY, ORDER, HASH = "@user", "@video", "@time", "@day", "@order", "@hash"
 LABEL = "@label:"  # then the label's name
+LATER = "later"  # rows after the splits, which the log may hold
 NO_VALUE = "a value, not a missing one"
 
 
@@ -70,6 +71,11 @@ class Sieve:
         picked = _records(self._block.table.take(pa.array(new)))
         for row, raw in zip(self._block.rows[new].tolist(), picked, strict=True):
             self._bury(row, theirs, expected, raw.get(theirs), raw, excused)
+
+    def leave_out(self, rows: np.ndarray, why: str) -> None:
+        """Takes whole rows out that are not asked for, counted as `why`."""
+        self.counts[why] += int((rows & ~self.out).sum())
+        self.out |= rows
 
     def _bury(
         self, row: int, theirs: str, expected: str, came: Any, raw: Any, excused: bool = False
@@ -161,11 +167,12 @@ def _events(sieve: Sieve, plan: Plan) -> pa.Table:
         local = local - 1  # a day column may follow another clock
     else:
         day = pa.array(local)
-    last = max(split.last for split in log.splits)
+    last, why = (log.until, "until") if log.until else (log.last_day, "the last day of the splits")
     for theirs, days in ((log.day, day.to_numpy()), (log.time, local)):
         if theirs:
-            expected = f"a day up to {last}, the last day of the last split"
+            expected = f"a day up to {last}, {why}"
             sieve.refuse(days > day_number(last), log.column(theirs), expected)
+    sieve.leave_out(day.to_numpy() > day_number(log.last_day), LATER)
     columns = {USER: user, VIDEO: video, TIME: time, DAY: day}
     columns |= _labels(sieve, plan, day.to_numpy())
     columns |= {c.name: _cell(sieve, c, False) for c in plan.events}

@@ -68,10 +68,10 @@ def check_totals(totals: Sheet, log: Log) -> None:
 def report(totals: Sheet, log: Log) -> dict[str, Any]:
     """The contents of counts.json. Raises RowsLost if a row went astray.
 
-    events: rows = examples + duplicates + dead + history_only; an orphan is a conversion without
-    the label it is given (kept ones are examples, dropped ones dead). What was neither dead nor a
-    duplicate is counted three times, by who parses, who drops duplicates and who writes; per split
-    rows = examples + duplicates.
+    events: rows = examples + duplicates + dead + history_only + later; an orphan is a conversion
+    without the label it is given (kept ones are examples, dropped ones dead). What was neither dead
+    nor a duplicate is counted three times, by who parses, who drops duplicates and who writes; per
+    split rows = examples + duplicates.
     """
     result: dict[str, Any] = {}
     for kind, counts in totals["counts"].items():
@@ -91,7 +91,8 @@ def report(totals: Sheet, log: Log) -> dict[str, Any]:
                 s.name: _starting(counts, f"orphans:{s.name}:") for s in log.splits
             }
             told["examples"] = {s.name: counts.get(f"example:{s.name}", 0) for s in log.splits}
-            written = sum(told["examples"].values()) + told["history_only"]
+            told["later"] = counts.get("later", 0)
+            written = sum(told["examples"].values()) + told["history_only"] + told["later"]
         accounted = written + counts.get("duplicates", 0) + sum(told["dead"].values())
         if accounted != told["rows"]:
             raise RowsLost(
@@ -108,7 +109,7 @@ def _per_split(
     counts: Mapping[str, int], told: Mapping[str, Any], log: Log
 ) -> dict[str, dict[str, int]]:
     """Split -> its rows that were no dead letters, and what became of them."""
-    living = told["rows"] - sum(told["dead"].values())
+    living = told["rows"] - sum(told["dead"].values()) - told["later"]
     rows = {split.name: counts.get(f"split:{split.name}", 0) for split in log.splits}
     written = {**told["examples"], OUTSIDE: told["history_only"]}
     splits = {}
@@ -158,6 +159,8 @@ def describe_rows(counts: Mapping[str, Any]) -> list[str]:
         if kind == "events":
             written = [f"{n:,} {split}" for split, n in one["examples"].items()]
             written.append(f"{one['history_only']:,} of {OUTSIDE}")
+            if one["later"]:
+                written.append(f"{one['later']:,} after the splits")
         else:
             kept = one["rows"] - sum(one["dead"].values())
             written = [f"{kept - one.get('duplicates', one.get('duplicate_keys', 0)):,} kept"]

@@ -38,8 +38,13 @@ def on_day(recipe: Recipe, day: str = "") -> Recipe:
     if day in RELATIVE:
         there = dt.datetime.now(dt.timezone(dt.timedelta(hours=log.utc_offset_hours))).date()
         day = (there + dt.timedelta(RELATIVE[day])).isoformat()
-    splits = shifted(log.splits, day) if day else log.splits
-    return recipe.replace(log=_filled(replace(log, splits=splits)))
+    if day:
+        ends = log.until or log.last_day
+        log = replace(log, splits=shifted(log.splits, day), until="")
+        # Files without {DATE} go on after an earlier day: what they hold then is not broken.
+        if ends > log.last_day and not DATE.search(log.events):
+            log = replace(log, until=ends)
+    return recipe.replace(log=_filled(log))
 
 
 def date_of(day: str) -> dt.date:
@@ -51,7 +56,7 @@ def date_of(day: str) -> dt.date:
 
 def shifted(splits: tuple[Split, ...], day: str) -> tuple[Split, ...]:
     """The splits moved by the same number of days, so that the latest ends on `day`."""
-    by = date_of(day) - _last(splits)
+    by = date_of(day) - max(dt.date.fromisoformat(split.last) for split in splits)
 
     def moved(date: str) -> str:
         return (dt.date.fromisoformat(date) + by).isoformat()
@@ -59,14 +64,10 @@ def shifted(splits: tuple[Split, ...], day: str) -> tuple[Split, ...]:
     return tuple(Split(s.name, moved(s.first), moved(s.last)) for s in splits)
 
 
-def _last(splits: tuple[Split, ...]) -> dt.date:
-    return max(dt.date.fromisoformat(split.last) for split in splits)
-
-
 def _filled(log: Log) -> Log:
     if not any(DATE.search(p) for p in (log.events, log.users, log.videos, log.history)):
         return log
-    last = _last(log.splits)
+    last = dt.date.fromisoformat(log.last_day)
     first = min(dt.date.fromisoformat(split.first) for split in log.splits)
     window = [first + dt.timedelta(days) for days in range((last - first).days + 1)]
     return replace(

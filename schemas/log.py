@@ -16,6 +16,14 @@ MISSING = {"int": -(2**63), "float": float("nan"), "string": ""}
 HISTORY_COLUMNS = ("history_video", "history_action", "history_gap_s", "history_time_ms")
 
 
+def _is_day(text: str) -> bool:
+    """Whether this is an ISO date with dashes: newer Pythons take "20220107" for one, too."""
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except (TypeError, ValueError):
+        return False
+
+
 @dataclass(frozen=True)
 class Label:
     """One thing a user did (or how much of it), read from an event column.
@@ -73,12 +81,8 @@ class Split:
     def __post_init__(self) -> None:
         checks.name("split", self.name)
         for day in (self.first, self.last):
-            try:
-                dt.date.fromisoformat(day)
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"split {self.name!r}: {day!r} is no day; expected YYYY-MM-DD"
-                ) from None
+            if not _is_day(day):
+                raise ValueError(f"split {self.name!r}: {day!r} is no day; expected YYYY-MM-DD")
         if dt.date.fromisoformat(self.first) > dt.date.fromisoformat(self.last):
             raise ValueError(
                 f"split {self.name!r}: first day {self.first} lies after last day {self.last}; "
@@ -99,6 +103,8 @@ class Log:
     videos   one video a row, joined on `video`                         (optional)
     history  impressions older than the log: user, video, `history_order` (0 = latest) and the
              columns of labels that are known                           (optional)
+
+    Rows after the splits and up to `until` are left out; later ones are broken.
     """
 
     events: str
@@ -118,6 +124,7 @@ class Log:
     labels: tuple[Label, ...] = ()
     tallies: tuple[Tally, ...] = ()
     splits: tuple[Split, ...] = ()
+    until: str = ""  # the last day that the files may hold; "" = the last day of the splits
     orphan_conversions: Literal["keep", "drop"] = "keep"
     max_bad_share: float = 0.01
 
@@ -160,3 +167,13 @@ class Log:
                 raise ValueError(
                     f"splits {a!r} and {b!r} overlap: {first} <= {last}; a day belongs to one split"
                 )
+        if self.until and not (_is_day(self.until) and self.until >= self.last_day):
+            raise ValueError(
+                f"until {self.until!r} must be a day as YYYY-MM-DD, and none before "
+                f"{self.last_day}, the last day of the splits"
+            )
+
+    @property
+    def last_day(self) -> str:
+        """The last day of the splits, an ISO date."""
+        return max(split.last for split in self.splits)

@@ -11,6 +11,7 @@ from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Split
 
 DAY_MS = 86_400_000
+TRAIN = Split("train", "2022-01-02", "2022-01-04")
 ENDINGS = ("parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz")
 
 
@@ -216,11 +217,50 @@ def test_a_day_column_decides_the_split_but_lets_no_future_into_tallies(logs, tm
     assert inputs(plain) <= inputs(moved)
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_rows_after_the_splits_are_left_out_and_counted(logs, tmp_path, pieces):
+    log = logs.random(tmp_path, 23)
+    whole = logs.run(log.write(), tmp_path / "whole")
+    splits = (TRAIN, Split("test", "2022-01-05", "2022-01-05"))
+    early = dataclasses.replace(log.write(pieces=pieces), splits=splits, until="2022-01-06")
+    result = logs.run(early, tmp_path / "early")
+    events = result.counts["events"]
+    assert events["later"] == sum(day_of(row) == 18_998 for row in log.events) > 0
+    assert not result.dead
+    assert events["rows"] == len(log.events)
+
+    def of_5th(each):
+        return sorted(repr(r) for r in each.examples if r["day"] == 20220105)
+
+    assert of_5th(result) == of_5th(whole) != []
+
+
+def test_a_file_may_hold_nothing_but_rows_after_the_splits(logs, tmp_path):
+    log = logs.random(tmp_path, 24)
+    written = log.write()
+    (tmp_path / "more").mkdir()
+    more = logs.random(tmp_path / "more", 25)
+    more.events = [{**row, "ts": 18_999 * DAY_MS} for row in more.events]
+    files = f"{written.events},{more.write().events}"
+    result = logs.run(
+        dataclasses.replace(written, events=files, until="2022-01-07"), tmp_path / "o"
+    )
+    assert result.counts["events"]["later"] == len(more.events)
+
+
+def test_a_row_after_until_is_broken(logs, tmp_path):
+    log = logs.random(tmp_path, 26)
+    log.events[0]["ts"] = 18_999 * DAY_MS
+    rules = dataclasses.replace(log.write(), until="2022-01-06", max_bad_share=0.1)
+    result = logs.run(rules, tmp_path / "out")
+    assert [d["expected"] for d in result.dead] == ["a day up to 2022-01-06, until"]
+
+
 BREAKAGES = [
     ("user_id", "", "a value, not a missing one"),
     ("video_id", "x1", "a whole number"),
     ("ts", "soon", "a time in ms since 1970, or an ISO time"),
-    ("ts", "1893456000000", "a day up to 2022-01-06, the last day of the last split"),
+    ("ts", "1893456000000", "a day up to 2022-01-06, the last day of the splits"),
     ("is_click", "2", "0 or 1"),
     ("is_click", "", "a value, not a missing one"),
     ("long_view", "yes", "0 or 1"),

@@ -31,7 +31,16 @@ def test_without_a_day_the_windows_stay(recipe):
 
 
 def test_there_and_back_is_the_same_recipe(recipe):
-    assert on_day(on_day(recipe, "2024-02-29"), "2022-01-06") == recipe
+    there_and_back = on_day(on_day(recipe, "2024-02-29"), "2022-01-06")
+    assert there_and_back.log.splits == recipe.log.splits
+
+
+def test_a_log_without_days_in_its_names_may_go_on_after_an_earlier_day(recipe):
+    assert on_day(recipe, "2022-01-05").log.until == "2022-01-06"
+    assert on_day(on_day(recipe, "2022-01-05"), "2022-01-04").log.until == "2022-01-06"
+    assert on_day(recipe, "2022-01-07").log.until == ""
+    log = dataclasses.replace(recipe.log, events="/l/{DATE}.csv")
+    assert on_day(recipe.replace(log=log), "2022-01-05").log.until == ""
 
 
 def test_yesterday_is_the_day_before_today_where_the_log_is(recipe):
