@@ -8,7 +8,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ncs4cvr.schemas.checks import between, from_plain, name, one_of, unique
+from ncs4cvr.schemas.checks import between, from_plain, name, no_secret, one_of, unique
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.tasks import Gate, Product, Task
@@ -135,7 +135,9 @@ class Recipe:
         between("day_auc_change", self.day_auc_change, 0.0, 0.5)
         between("keep_versions", self.keep_versions, 2, 10**9)
         if isinstance(self.beam, str):
-            raise ValueError(f"beam must be a tuple, such as ({self.beam!r},)")
+            raise ValueError(f"beam must be a tuple, such as ({self.beam!r},), got a string")
+        for setting in self.beam:
+            no_secret("--beam", setting, "give the workers an identity of their own")
         if not self.tasks:
             raise ValueError(
                 'a recipe needs at least one task, such as Task("ctr", "click"); got none'
@@ -245,7 +247,7 @@ class Recipe:
         elif typing.get_origin(kind) is Literal:
             kind = str
         elif key == "beam":
-            raise ValueError("Beam's options are set with --beam KEY=VALUE")
+            raise ValueError(f"beam={value!r}: Beam's options are set with --beam KEY=VALUE")
         elif kind not in (int, float, str):
             raise ValueError(
                 f"{key} cannot be set on the command line, came {value!r}; "

@@ -65,7 +65,7 @@ def test_a_damaged_log_is_refused_by_its_name_and_what_is_served_stays(world, na
         world.note(f"{name} flipped", "ends right, the row is a dead letter")
         return
     assert status == 4, told
-    assert name in told or "split 'test'" in told  # cut off between rows
+    assert name in told or "split 'validate'" in told  # cut off between rows
     assert "Traceback" not in told
     assert world.numbers() == before
     world.check_serving()

@@ -27,6 +27,12 @@ from tensorflow_serving.apis import (
 from ncs4cvr.schemas.log import MISSING
 
 VERSION = 7
+
+
+def pytest_addoption(parser):
+    parser.addoption("--messages", help="test_messages.py writes what is said into this Markdown")
+
+
 GAP = MISSING["int"]
 
 
