@@ -297,6 +297,12 @@ def cases(Case, recipe, USAGE, **_):
             "a day belongs to one split",
         ),
         row(
+            "a last day before the splits' own",
+            *log_of('until="2022-01-05"'),
+            "until '2022-01-05' must be a day as YYYY-MM-DD",
+            "none before 2022-01-06",
+        ),
+        row(
             "a feature of no kind",
             feature,
             'Feature("user_id", kind="categry")',
