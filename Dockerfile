@@ -13,16 +13,16 @@ COPY . .
 RUN requirements/image.sh wheel
 
 FROM ${BASE}
-RUN --mount=type=bind,source=requirements,target=/checkout/requirements \
-    /checkout/requirements/image.sh system
+RUN --mount=type=bind,source=requirements,target=/mnt/requirements \
+    /mnt/requirements/image.sh system
 # What starts a worker of Beam and takes what a job brings along: for Beam and Python as locked.
 COPY --from=apache/beam_python3.13_sdk:2.69.0 \
     /opt/apache/beam/boot /opt/apache/beam/LICENSE /opt/apache/beam/NOTICE /opt/apache/beam/
 COPY --from=build /opt/ncs4cvr /opt/ncs4cvr
 # The layer that a change of code makes anew, so it comes last and is small.
-RUN --mount=type=bind,source=requirements,target=/checkout/requirements \
-    --mount=type=bind,from=build,source=/wheel,target=/wheel \
-    /checkout/requirements/image.sh install
+RUN --mount=type=bind,source=requirements,target=/mnt/requirements \
+    --mount=type=bind,from=build,source=/mnt/wheel,target=/mnt/wheel \
+    /mnt/requirements/image.sh install
 
 # `python` is the environment's, for Kubeflow's commands and Beam's boot, which would otherwise make
 # an environment of its own without our packages. A worker may import TensorFlow before ncs4cvr,

@@ -2,13 +2,14 @@
 # The steps of the Dockerfile. Each is one RUN there, as root, in the folder that holds the checkout.
 #
 #   requirements/image.sh packages   /opt/ncs4cvr: an environment from image.txt, made with compilers
-#   requirements/image.sh wheel      /wheel: the project's own wheel
+#   requirements/image.sh wheel      /mnt/wheel: the project's own wheel
 #   requirements/image.sh system     what the final stage needs of Debian, and its user
 #   requirements/image.sh install    the wheel into /opt/ncs4cvr
 set -eu
 
 environment=/opt/ncs4cvr
 python=$environment/bin/python
+wheels=/mnt/wheel
 
 apt_get() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0 "$@"
@@ -34,7 +35,7 @@ packages() {
 }
 
 wheel() {
-  "$python" -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheel .
+  "$python" -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir "$wheels" .
 }
 
 system() {
@@ -47,7 +48,7 @@ system() {
 
 install() {
   "$python" -m pip install --quiet --root-user-action ignore --no-cache-dir --no-deps --no-index \
-    /wheel/*.whl
+    "$wheels"/*.whl
 }
 
 case ${1:-} in
