@@ -253,7 +253,7 @@ SERVING_BOUNDS = (
 
 def for_training(recipe: Recipe) -> Recipe:
     """The recipe without what training does not depend on: gates, checks and where the log lies."""
-    log = dataclasses.replace(recipe.log, events="", users="", videos="", history="")
+    log = dataclasses.replace(recipe.log, events="", users="", videos="", history="", until="")
     unset = dict.fromkeys(SERVING_BOUNDS, 0.0)
     return recipe.replace(
         log=log,

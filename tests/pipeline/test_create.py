@@ -1,5 +1,6 @@
 """The wiring: what waits for what, and which choices leave components out."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ncs4cvr.pipeline.create import (
     SERVING_BOUNDS,
     Places,
     create_pipeline,
+    for_gate,
     for_training,
     for_transform,
 )
@@ -128,6 +130,12 @@ def test_a_bound_on_serving_concerns_the_check_alone(recipe, bound):
 
 def test_the_check_is_done_anew_when_what_it_starts_changes():
     assert "ncs4cvr.components.serving_replay" in sources("ncs4cvr.components.serving_check")
+
+
+def test_training_and_gate_do_not_know_how_far_the_log_goes_on(recipe):
+    longer = recipe.replace(log=dataclasses.replace(recipe.log, until="2022-01-09"))
+    assert for_training(longer) == for_training(recipe)
+    assert for_gate(longer) == for_gate(recipe)
 
 
 def test_it_compiles(recipe):
