@@ -49,7 +49,7 @@ def test_flags_are_settings_too_and_stay_as_they_are(settings):
         (["direct_num_worker=2"], "no option 'direct_num_worker'; did you mean 'direct_num_work"),
         (["runner=FlinkRunner", IMAGE, "flink_mastr=x:1"], "did you mean 'flink_master'?"),
         (["direct_num_workers=two"], "direct_num_workers: invalid int value: 'two'"),
-        (["direct_running_mode=processes"], "choose from 'in_memory', 'multi_threading'"),
+        (["direct_running_mode=processes"], "direct_running_mode: invalid choice: 'processes'"),
         (["=2"], "'=2' must read key=value"),
         (["runner=PortableRunner"], "needs a job service: job_endpoint=HOST:PORT"),
         (
