@@ -45,6 +45,8 @@ def run(arguments: list[str], fault: dict[str, Any], log: str) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for number in (1, 2):
         os.dup2(output, number)
+    # A shell that starts the tests in the background has them ignore Ctrl-C, forks included.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 1
     try:
         FAULTS[fault.get("kind", "none")](fault)
