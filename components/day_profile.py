@@ -41,11 +41,18 @@ class Watched:
 
     @staticmethod
     def of(recipe: Recipe) -> Watched:
-        """Labels that are 0 or 1; features with one value a row that are no key and no clock."""
+        """Labels of 0 and 1 that outputs learn, and those that they are given; features with one
+        value a row that are no key and no clock.
+
+        A label that nothing learns may be as rare as it likes: no model suffers from it.
+        """
         log = recipe.log
         columns = (f.column for f in recipe.features if f.source != "history" and f.kind != "tags")
         features = dict.fromkeys(c for c in columns if c not in (log.user, log.video, log.time))
-        given = {label.name: label.given for label in log.labels if not label.over}
+        of_log = {label.name: label.given for label in log.labels if not label.over}
+        learned = {output.label for output in recipe.outputs} & set(of_log)
+        learned |= {of_log[label] for label in learned} & set(of_log)
+        given = {label: of_log[label] for label in of_log if label in learned}
         return Watched(log.user, log.video, given, tuple(features))
 
 
