@@ -16,6 +16,7 @@ PACKAGE_DIR = {
     "ncs4cvr.pipeline.kit": "pipeline/kit",
     "ncs4cvr.pipeline.kubeflow": "pipeline/kubeflow",
     "ncs4cvr.pipeline.recipes": "pipeline/recipes",
+    "ncs4cvr.pipeline.report": "pipeline/report",
 }
 
 README = Path(__file__).with_name("README.md")
@@ -34,6 +35,7 @@ setup(
     package_data={
         **{package: ["py.typed"] for package in PACKAGE_DIR},
         "ncs4cvr.pipeline.kit": ["py.typed", "*.md", "*.sh", "*.yaml"],
+        "ncs4cvr.pipeline.report": ["py.typed", "*.css"],
         "ncs4cvr.schemas": ["py.typed", "*.pbtxt"],
     },
     zip_safe=False,

@@ -91,13 +91,18 @@ def sealed(folder: str) -> bool:
     return fileio.exists(_seal_of(folder))
 
 
+def sums(folder: str) -> Sums:
+    """What the folder held when it was sealed. Raises ValueError where the seal is broken."""
+    with fileio.open(_seal_of(folder), "r") as stream:
+        return json.loads(stream.read())
+
+
 def damage(folder: str) -> list[str]:
     """What is no longer as it was sealed, a line each; nothing where there is no seal."""
     if not sealed(folder):
         return []
     try:
-        with fileio.open(_seal_of(folder), "r") as stream:
-            expected = json.loads(stream.read())
+        expected = sums(folder)
     except ValueError:
         return ["its checksums cannot be read"]
     return differences(expected, of(folder))

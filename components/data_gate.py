@@ -27,7 +27,15 @@ Info = anomalies_pb2.AnomalyInfo
 
 
 class DataRefused(ValueError):
-    """The data does not fit the schema, or moved too far; names features, expected and came."""
+    """The data does not fit the schema, or moved too far; names features, expected and came.
+
+    Attributes:
+      complaints: all of them, a line each; the message has the first.
+    """
+
+    def __init__(self, complaints: list[str]):
+        super().__init__(refusal(complaints))
+        self.complaints = complaints
 
 
 class DataBlessing(artifact.Artifact):
@@ -82,7 +90,7 @@ def DataGate(
         counts = read_counts(dead_letters.uri)["events"]
         complaints += day_checks.orphans(counts, wanted.log.splits[0].name, wanted.day_change)
     if complaints:
-        raise DataRefused(refusal(complaints))
+        raise DataRefused(complaints)
     blessing.set_int_custom_property(PASSED, statistics.id)
     io_utils.write_string_file(f"{blessing.uri}/BLESSED", "")
 

@@ -9,10 +9,8 @@ import datetime
 import hashlib
 import resource
 import shutil
-import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -24,12 +22,12 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
-from tfx.types.artifact import Artifact
 
 from ncs4cvr.components import checksums
 from ncs4cvr.pipeline import beam, durable, recovery
 from ncs4cvr.pipeline.create import Places, create_pipeline
 from ncs4cvr.pipeline.display import Display
+from ncs4cvr.pipeline.run_record import CACHED, DONE, LOOKED_UP, Outputs, RunRecord
 from ncs4cvr.schemas import data_schema
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -51,20 +49,18 @@ class Damaged(Exception):
         self.uri = uri
 
 
-@dataclass(frozen=True)
-class Step:
-    """How a component ended and what it gave."""
-
-    seconds: float
-    cached: bool
-    outputs: Mapping[str, Sequence[Artifact]]
-
-
-def run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) -> dict[str, Step]:
+def run(
+    recipe: Recipe, folder: Path, tickets: Path | None, display: Display, record: RunRecord
+) -> None:
     """Runs the recipe's pipeline under `folder`; components of an earlier run are not repeated.
 
     The caller holds the folder's lock. What a process that died left there is put in order first;
     finished outputs that are damaged are made anew.
+
+    Args:
+      recipe, folder: what to run, and where.
+      tickets: a folder of tickets to use instead of a search.
+      display, record: are told of every component.
 
     Raises:
       ComponentFailed: a component raised.
@@ -82,22 +78,26 @@ def run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) ->
         tickets_digest=_digest(*sorted(tickets.iterdir())) if tickets else "",
     )
     pipeline = create_pipeline(recipe, places, connection, beam_args=beam.arguments(recipe.beam))
+    record.told = {node.id: dict(node.exec_properties) for node in pipeline.components}
     while True:
         try:
             # What is served may have changed since the last push; the cache would not know.
-            steps = run_pipeline(pipeline, display, never_cached=("Pusher",))
+            run_pipeline(pipeline, display, record, never_cached=("Pusher",))
             break
         except Damaged as found:  # without its folder the cache does not know it; so this ends
             display.say(f"! {found}: made anew")
             shutil.rmtree(found.uri)
             checksums.unseal(found.uri)
     recovery.keep_copy(folder)
-    return steps
 
 
 def run_pipeline(
-    pipeline: Pipeline, display: Display, never_cached: Sequence[str] = (), last: str = ""
-) -> dict[str, Step]:
+    pipeline: Pipeline,
+    display: Display,
+    record: RunRecord,
+    never_cached: Sequence[str] = (),
+    last: str = "",
+) -> None:
     """What tfx's LocalDagRunner does, with a word on every component.
 
     last: the component to end with; all of them if empty.
@@ -109,14 +109,13 @@ def run_pipeline(
     config = runner_utils.extract_local_deployment_config(ir)
     where = config.metadata_connection_config
     connection = getattr(where, where.WhichOneof("connection_config"))
-    steps: dict[str, Step] = {}
     for each in ir.nodes:
         node: pipeline_pb2.PipelineNode = each.pipeline_node
         name = node.node_info.id
         if name in never_cached:
             node.execution_options.caching_options.enable_cache = False
         display.start(name)
-        began = time.monotonic()
+        record.start(name)
         try:
             info = launcher.Launcher(
                 pipeline_node=node,
@@ -126,23 +125,27 @@ def run_pipeline(
                 executor_spec=runner_utils.extract_executor_spec(config, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(config, name),
             ).launch()
-            step = _finished(name, info, connection, time.monotonic() - began)
-            _check(name, step, ir.runtime_spec.pipeline_root.field_value.string_value)
+            seconds = record.now() - record.since
+            state, outputs = _finished(name, info, connection)
+            if node.node_info.type.name == RESOLVER:
+                state = LOOKED_UP
+            else:
+                root = ir.runtime_spec.pipeline_root.field_value.string_value
+                _check(name, state == CACHED, outputs, root)
         except Damaged:
             display.end("damaged")
             raise
         except Exception as error:
             display.end("failed")
             raise ComponentFailed(name, str(error) or type(error).__name__) from error
-        if node.node_info.type.name != RESOLVER:  # a look-up, nothing that could be cached
-            steps[name] = step
-            display.end("cached" if step.cached else f"{step.seconds:.1f} s")
+        record.end(state, seconds, outputs)
+        if state != LOOKED_UP:
+            display.end(CACHED if state == CACHED else f"{seconds:.1f} s")
         if name == last:
             break
-    return steps
 
 
-def _finished(name: str, info: object, connection: ConnectionConfig, seconds: float) -> Step:
+def _finished(name: str, info: object, connection: ConnectionConfig) -> tuple[str, Outputs]:
     with metadata.Metadata(connection) as handle:
         number = getattr(info, "execution_id", None)
         if number is None:
@@ -152,7 +155,7 @@ def _finished(name: str, info: object, connection: ConnectionConfig, seconds: fl
             state = Execution.State.Name(execution.last_known_state).lower()
             raise RuntimeError(f"its execution {number} is {state}; the log file says why")
         outputs = execution_lib.get_output_artifacts(handle, number)
-        return Step(seconds, execution.last_known_state == Execution.CACHED, outputs)
+        return CACHED if execution.last_known_state == Execution.CACHED else DONE, outputs
 
 
 def _run_id() -> str:
@@ -160,15 +163,15 @@ def _run_id() -> str:
     return f"{datetime.datetime.now().isoformat()}-{uuid.uuid4().hex[:8]}"
 
 
-def _check(name: str, step: Step, root: str) -> None:
+def _check(name: str, cached: bool, outputs: Outputs, root: str) -> None:
     """Seals what a step made; raises Damaged where a cached one's output is not as it was sealed.
 
     Folders outside the pipeline's root are somebody else's.
     """
-    for artifact in (each for found in step.outputs.values() for each in found):
+    for artifact in (each for found in outputs.values() for each in found):
         if not checksums.inside(artifact.uri, root):
             continue
-        if not step.cached or not checksums.sealed(artifact.uri):  # killed before it was sealed
+        if not cached or not checksums.sealed(artifact.uri):  # killed before it was sealed
             checksums.seal(artifact.uri)
         elif wrong := checksums.damage(artifact.uri):
             raise Damaged(name, artifact.uri, wrong)

@@ -18,15 +18,16 @@ from tfx.utils import path_utils
 from ncs4cvr.components import model_gate, serving_check
 from ncs4cvr.components.data_gate import read_counts
 from ncs4cvr.components.report import describe_rows
-from ncs4cvr.pipeline.local import Step
+from ncs4cvr.pipeline.run_record import RunRecord, Step
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate
 
 OVERALL = "all"
 
 
-def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> dict[str, Any]:
+def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str, Any]:
     """The contents of summary.json, from what the components left behind."""
+    steps = record.components()
     evaluation = _output(steps, "Evaluator", "evaluation").uri
     pushed = _output(steps, "Pusher", "pushed_model")
     verdict, serving = _verdict(steps), _serving(steps)
@@ -49,6 +50,7 @@ def summarize(recipe: Recipe, steps: Mapping[str, Step], peak_rss_mb: float) -> 
         "seconds": {name: round(step.seconds, 2) for name, step in steps.items()},
         "cached": [name for name, step in steps.items() if step.cached],
         "peak_rss_mb": round(peak_rss_mb),
+        "timeline": record.timeline(),
         "rows": _counts(steps),
         "test_rows": _rows(
             _output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name

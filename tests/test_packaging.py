@@ -17,6 +17,7 @@ PACKAGES = (
     "pipeline/kit",
     "pipeline/kubeflow",
     "pipeline/recipes",
+    "pipeline/report",
 )
 
 

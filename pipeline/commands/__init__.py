@@ -7,6 +7,7 @@ returns the exit status. What a command needs is imported when it runs: `--help`
 #: In the order of `ncs4cvr --help`.
 NAMES = (
     "run",
+    "report",
     "runs",
     "rollback",
     "doctor",

@@ -8,13 +8,13 @@ import json
 import logging
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncs4cvr.pipeline import beam, days, durable, history, lock, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
+from ncs4cvr.pipeline.run_record import LOADING, RunRecord
 from ncs4cvr.pipeline.status import (
     DATA_REFUSED,
     FAULT,
@@ -92,50 +92,76 @@ def main(options: argparse.Namespace) -> int:
 def _noted(
     recipe: Recipe, folder: Path, tickets: Path | None, died: lock.Holder | None
 ) -> tuple[dict[str, Any], str]:
-    """Runs under the lock; whatever comes of it is noted in the history."""
+    """Runs under the lock; whatever comes of it is noted in the history and reported."""
     from ncs4cvr.pipeline.display import Display, chatter_to
+    from ncs4cvr.pipeline.meter import Meter
 
-    log, began = folder / "run.log", time.monotonic()
+    log = folder / "run.log"
+    with chatter_to(log) as terminal, Display(terminal) as display, Meter() as meter:
+        record = RunRecord(meter)
 
-    def note(verdict: str, **facts: Any) -> None:
-        history.add(folder, verdict, seconds=round(time.monotonic() - began, 1), **facts)
+        def note(verdict: str, error: Exception | None = None, **facts: Any) -> None:
+            history.add(folder, verdict, seconds=round(record.now(), 1), **facts)
+            _report(recipe, folder, record, display, error)
 
-    with chatter_to(log) as terminal, Display(terminal) as display:
         display.say(f"recipe {recipe.name}; what it makes goes to {folder}, chatter to run.log")
         if died:
             display.say(f"the run before died: {died}")
         try:
-            summary, text = _run(recipe, folder, tickets, display)
+            summary, text = _run(recipe, folder, tickets, display, record)
         except Exception as error:
             logging.exception("the run failed")
             failed = _explained(error, log)
             verdict = history.REFUSED if failed.status == DATA_REFUSED else history.FAULT
-            note(verdict, why=str(error).partition("\n")[0])
+            note(verdict, error, why=str(error).partition("\n")[0])
             raise failed from error
         except KeyboardInterrupt:
             note(history.INTERRUPTED)
             raise
-    if not summary["blessed"]:
-        note(history.NOT_BLESSED, why="; ".join(summary["failures"]), metrics=summary["metrics"])
-    elif not summary["pushed_to"]:
-        note(history.NOT_PUSHED, why="it was rolled back from", metrics=summary["metrics"])
-    else:
-        version = Path(summary["pushed_to"]).name
-        note(history.PUSHED, version=version, metrics=summary["metrics"])
+        if not summary["blessed"]:
+            note(
+                history.NOT_BLESSED, why="; ".join(summary["failures"]), metrics=summary["metrics"]
+            )
+        elif not summary["pushed_to"]:
+            note(history.NOT_PUSHED, why="it was rolled back from", metrics=summary["metrics"])
+        else:
+            version = Path(summary["pushed_to"]).name
+            note(history.PUSHED, version=version, metrics=summary["metrics"])
     return summary, text
 
 
-def _run(recipe: Recipe, folder: Path, tickets: Path | None, display: Display) -> tuple[dict, str]:
-    began = time.monotonic()
-    display.start("Loading")
+def _run(
+    recipe: Recipe, folder: Path, tickets: Path | None, display: Display, record: RunRecord
+) -> tuple[dict[str, Any], str]:
+    display.start(LOADING)
     from ncs4cvr.pipeline import local
     from ncs4cvr.pipeline.summary import summarize, table
 
-    display.end(f"{time.monotonic() - began:.1f} s")
-    steps = local.run(recipe, folder, tickets, display)
-    summary = summarize(recipe, steps, local.peak_rss_mb())
+    record.loaded = record.now()
+    display.end(f"{record.loaded:.1f} s")
+    local.run(recipe, folder, tickets, display, record)
+    summary = summarize(recipe, record, local.peak_rss_mb())
     durable.write(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary, table(recipe, summary)
+
+
+def _report(
+    recipe: Recipe, folder: Path, record: RunRecord, display: Display, stop: Exception | None
+) -> None:
+    """Writes the report; a run is what it is without one, too."""
+    if not record.loaded:
+        return  # stopped while libraries were loaded: there is nothing to tell
+    from ncs4cvr.pipeline import report
+
+    display.start("Report")
+    try:
+        began = record.now()
+        report.write(recipe, folder, record, stop)
+        display.end(f"{record.now() - began:.1f} s")
+    except Exception as error:
+        logging.exception("no report")
+        display.end("failed")
+        display.say(f"! no report of this run: {error}; all that was logged: {folder / 'run.log'}")
 
 
 def _terminated(number: int, frame: object) -> None:
