@@ -259,6 +259,7 @@ def for_training(recipe: Recipe) -> Recipe:
         log=log,
         gates=(),
         slices=(),
+        attribution="",
         data_schema="",
         drift_threshold=0.0,
         day_change=Recipe.day_change,

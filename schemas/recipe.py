@@ -45,6 +45,7 @@ class Recipe:
     slices: tuple[str, ...] = ()  # example columns; metrics are also shown per value
 
     # data
+    attribution: str = ""  # whose data it is and under which licence, for the model card
     data_schema: str = ""  # a curated TFMD schema (pbtxt); "" infers one, without the checks
     drift_threshold: float = 0.0  # L-infinity against the previous run's statistics; 0 = off
     # Each day of the later splits against the others: how many times its rows, and the odds of its

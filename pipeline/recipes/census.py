@@ -102,6 +102,7 @@ def without(*columns: str) -> tuple[Feature, ...]:
 
 RECIPE = Recipe(
     name="census",
+    attribution="Census-Income by the U.S. Census Bureau, from UCI, CC BY 4.0",
     log=LOG,
     features=without("marital_status"),
     tasks=(Task("income", "income_over_50k"), Task("never_married", "is_never_married")),

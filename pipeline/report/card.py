@@ -58,7 +58,7 @@ def _use(facts: Facts) -> Iterator[str]:
     tasks += [plain(product["name"]) for product in recipe["products"]]
     yield (
         f"Ranks candidates for a user by {', '.join(tasks)}, for traffic like that of the log "
-        "below. Scores are probabilities on that traffic; they are meant for ordering and blending, "
+        "below. Scores are probabilities on that traffic, for ordering and blending, "
         "not for judging single users or videos."
     )
 

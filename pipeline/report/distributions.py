@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-Column = statistics_pb2.FeatureNameStatistics
-Bucket = statistics_pb2.Histogram.Bucket
+Column: TypeAlias = statistics_pb2.FeatureNameStatistics
+Bucket: TypeAlias = statistics_pb2.Histogram.Bucket
 BINS = 12  # of numbers
 VALUES = 8  # words that are shown one by one; the others together
 OTHERS = "all others"
