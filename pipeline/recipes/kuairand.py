@@ -100,7 +100,7 @@ RECIPE = Recipe(
     batch_size=512,
     patience=0,  # a second pass learns the ids of single users and videos by heart
     embeddings="int8",
-    attribution="KuaiRand-Pure by Gao et al. (CIKM 2022, doi 10.1145/3511808.3557624), CC BY-SA 4.0",
+    attribution="KuaiRand-Pure, Gao et al. (CIKM 2022, doi 10.1145/3511808.3557624), CC BY-SA 4.0",
     data_schema="kuairand.pbtxt",
     drift_threshold=0.2,
 )

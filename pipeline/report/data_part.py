@@ -102,7 +102,7 @@ def _skew(found: Facts, first: str) -> Html | None:
 
 def _moves(caption: str, moves: Sequence[Facts], other: str) -> Html:
     heads = (
-        "column", "distribution", "of what is allowed", "split", "distance", "allowed", "median",
+        "column", "distribution", "of the limit", "split", "distance", "allowed", "median",
         f"in {other}" if other != "before" else "before", "missing",
     )  # fmt: skip
     return table(caption, heads, (_move(move, other) for move in moves), words=(0, 1, 3))

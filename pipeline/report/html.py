@@ -84,7 +84,7 @@ def table(
     )
     return tag(
         "div",
-        tag("table", tag("caption", caption), tag("thead", head), tag("tbody", body)),
+        tag("table", tag("caption", tag("span", caption)), tag("thead", head), tag("tbody", body)),
         class_="wide",
         tabindex="0",
         role="region",

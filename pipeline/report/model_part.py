@@ -77,8 +77,8 @@ def _output(name: str, out: Facts) -> Html:
             ("its interval", words.interval(before["interval"])),
         ]
     if out["gauc"] is not None:
-        then = f" (before {words.metric(out['gauc_before'])})" if before else ""
-        pairs.append(("GAUC", f"{words.metric(out['gauc'])}{then}"))
+        pairs.append(("GAUC", words.metric(out["gauc"])))
+        pairs += [("last blessed model's", words.metric(out["gauc_before"]))] if before else []
     pairs += [
         ("predicted / observed", words.metric(calibration["ratio"])),
         ("mean label", words.percent(out["share"], 2)),

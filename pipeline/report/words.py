@@ -20,7 +20,7 @@ def interval(ends: Sequence[float] | None) -> str:
     >>> interval([0.66, 0.68])
     '0.6600 to 0.6800'
     """
-    return "–" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+    return "–" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}".replace("-", "−")
 
 
 def difference(value: float | None) -> str:

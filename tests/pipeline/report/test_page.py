@@ -101,7 +101,7 @@ def test_a_difference_to_the_last_model_has_its_interval(facts):
     facts["model"]["outputs"]["cvr"]["before"] = before
     seen = words(page(facts))
     assert "−0.0040 to the last blessed model" in seen
-    assert "-0.0060 to -0.0020" in seen
+    assert "−0.0060 to −0.0020" in seen
 
 
 def test_cached_components_are_shown_as_cached(facts):
