@@ -54,6 +54,8 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
     where = "--image i:1 --root /r"
     return [
         # -- runs ----------------------------------------------------------------------------
+        case("no report", "report elsewhere", USAGE, "no report in elsewhere",
+             "give the folder of a run"),
         case("no runs", "runs elsewhere", USAGE, "no runs in elsewhere", "--root of a run named"),
         case("somebody at work", "run mine.py", FAULT, "runs/small is in use: `ncs4cvr run small`",
              "process", "wait for its end, or stop it", world="locked",
