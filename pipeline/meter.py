@@ -20,6 +20,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.points: list[tuple[float, float]] = []
+        self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -33,7 +34,8 @@ class Meter:
 
     def look(self) -> None:
         """Notes what is held now."""
-        self.points.append((time.monotonic(), held_mb(os.getpid())))
+        with self._looking:  # two looks at a time could come in the wrong order
+            self.points.append((time.monotonic(), held_mb(os.getpid())))
 
     def _watch(self) -> None:
         self.look()
