@@ -6,6 +6,10 @@ from tfx.types.artifact import Artifact
 # Evaluator's name for it.
 MODEL_ID = "current_model_id"
 
+# Custom properties for the next day's run: of what was pushed, the id of the model's run; of a run,
+# the last day that its model was trained on.
+RUN_ID, TRAINED_TO = "model_run_id", "trained_to"
+
 
 class TaskTickets(Artifact):
     """One lottery ticket per task: `tickets.npz` and `tickets.json` (ncs4cvr.models.tickets)."""

@@ -1,4 +1,4 @@
-"""Which earlier artifact a run compares itself with."""
+"""Which earlier artifact a run compares itself with, or goes on from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.io import fileio
 from tfx.types.artifact import Artifact
 
-from ncs4cvr.components import checksums
+from ncs4cvr.components import checksums, versions
+from ncs4cvr.components.artifacts import RUN_ID, TRAINED_TO
 
 Artifacts = dict[str, list[Artifact]]
 
@@ -55,3 +56,45 @@ class LatestPassed(ResolverStrategy):
             if not checksums.damage(passed.uri):
                 return [passed]
         return []
+
+
+class LastRun(ResolverStrategy):
+    """The run of the pushed model that was trained up to the day nearest before this run's.
+
+    Never one trained up to the same day or a later one: a day that runs again, or is made up for,
+    would go on from a model that has seen its test rows. So a day that is done finds what it found
+    when it ran, and its components are cached. Of two runs of a day the one pushed last counts;
+    a model that was rolled back from does not.
+
+    Channels: `earlier`, all model runs; `blessing`, all that was pushed. The answer is in
+    `earlier`.
+
+    Args:
+      before: the last day that this run trains on.
+      serving: folder of the served versions.
+    """
+
+    def __init__(self, before: str, serving: str):
+        self._before, self._serving = before, serving
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
+        """Called by TFX."""
+        runs = {run.id: run for run in input_dict["earlier"]}
+        refused = versions.refused(self._serving)
+        found = []
+        for pushed in input_dict["blessing"]:
+            run = runs.get(pushed.get_int_custom_property(RUN_ID))
+            if run is None or pushed.get_int_custom_property("pushed") != 1:
+                continue
+            day = run.get_string_custom_property(TRAINED_TO)
+            if day and day < self._before and not (refused and content(pushed.uri) in refused):
+                found.append((day, pushed.id, run))
+        for _, _, run in sorted(found, key=lambda each: each[:2], reverse=True):
+            if fileio.exists(run.uri) and not checksums.damage(run.uri):
+                return {"earlier": [run], "blessing": []}
+        return {"earlier": [], "blessing": []}
+
+
+def content(pushed: str) -> str:
+    """What a rollback would refuse of a pushed model's copy; see versions.Manifest."""
+    return versions.content(checksums.of(pushed, versions.MANIFEST))

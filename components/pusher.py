@@ -7,14 +7,15 @@ import os
 from typing import Any
 
 from tfx import types
-from tfx.components.pusher import component, executor
-from tfx.dsl.components.base import executor_spec
+from tfx.components.pusher import executor
+from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import pusher_pb2
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter
 from tfx.utils import io_utils, json_utils, proto_utils
 
 from ncs4cvr.components import checksums, versions
-from ncs4cvr.components.artifacts import MODEL_ID
+from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID
 
 KEEP_VERSIONS = "keep_versions"  # in the component's custom_config
 logger = logging.getLogger("ncs4cvr")
@@ -32,7 +33,8 @@ class Executor(executor.Executor):
         """Publishes the model, unless it was rolled back from, and removes the oldest versions.
 
         What is pushed is the copy in ServingCheck's blessing, with its warm-up requests. The
-        PushedModel names the model, so that the next run can compare itself with it.
+        PushedModel names the model, so that the next run can compare itself with it, and the
+        model's run, so that it can go on from there.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
@@ -60,6 +62,8 @@ class Executor(executor.Executor):
             input_dict[standard_component_specs.INFRA_BLESSING_KEY]
         )
         pushed.set_int_custom_property(MODEL_ID, checked.get_int_custom_property(MODEL_ID))
+        if run := input_dict.get("model_run"):
+            pushed.set_int_custom_property(RUN_ID, artifact_utils.get_single_instance(run).id)
         self._MarkPushed(pushed, os.path.join(base, version), version)
 
 
@@ -81,10 +85,48 @@ def push(model: str, base: str) -> str:
     return versions.publish(model, base)
 
 
-class Pusher(component.Pusher):
-    """TFX's Pusher with this executor; `push_destination` names a folder.
+class PusherSpec(types.ComponentSpec):
+    """TFX's PusherSpec with one more input."""
 
-    custom_config: {"keep_versions": n} removes all but the last n; without it none is removed.
+    PARAMETERS = standard_component_specs.PusherSpec.PARAMETERS
+    INPUTS = {
+        **standard_component_specs.PusherSpec.INPUTS,
+        "model_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
+    }
+    OUTPUTS = standard_component_specs.PusherSpec.OUTPUTS
+    TYPE_ANNOTATION = standard_component_specs.PusherSpec.TYPE_ANNOTATION
+
+
+class Pusher(base_component.BaseComponent):
+    """TFX's Pusher with this executor.
+
+    Args:
+      model_blessing: the Evaluator's.
+      infra_blessing: ServingCheck's, with the model.
+      push_destination: names a folder.
+      keep_versions: all but so many of the last versions are removed; 0 removes none.
+      model_run: of the model, for the next day's warm start.
     """
 
+    SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        push_destination: pusher_pb2.PushDestination,
+        keep_versions: int = 0,
+        model_run: types.BaseChannel | None = None,
+    ):
+        config = {KEEP_VERSIONS: keep_versions} if keep_versions else None
+        spec = PusherSpec(
+            model_blessing=model_blessing,
+            infra_blessing=infra_blessing,
+            push_destination=push_destination,
+            custom_config=json_utils.dumps(config),
+            model_run=model_run,
+            pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+        )
+        super().__init__(spec=spec)

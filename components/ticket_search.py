@@ -30,6 +30,7 @@ class Executor(base_executor.BaseExecutor):
             uri = artifact_utils.get_split_uri(input_dict["examples"], exec_properties[name])
             return os.path.join(uri, "*")
 
+        last_run = input_dict.get("last_run")
         # TensorFlow is loaded where the search runs, not where the pipeline is compiled.
         trainer = importlib.import_module("ncs4cvr.models.trainer")
         trainer.search_fn(
@@ -38,6 +39,7 @@ class Executor(base_executor.BaseExecutor):
             split("valid_split"),
             artifact_utils.get_single_uri(input_dict["transform_graph"]),
             artifact_utils.get_single_uri(output_dict["tickets"]),
+            artifact_utils.get_single_uri(last_run) if last_run else "",
         )
 
 
@@ -53,6 +55,7 @@ class TicketSearchSpec(types.ComponentSpec):
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "last_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
     }
     OUTPUTS = {"tickets": ChannelParameter(type=TaskTickets)}
 
@@ -65,6 +68,7 @@ class TicketSearch(base_component.BaseComponent):
     Args:
       examples: transformed examples.
       transform_graph: knows types and vocabularies.
+      last_run: the last pushed model's, whose tickets may be kept.
       recipe: the recipe as JSON.
       code_version: of the model code, for TFX's cache.
       train_split, valid_split: names of the splits.
@@ -80,12 +84,14 @@ class TicketSearch(base_component.BaseComponent):
         *,
         recipe: str,
         code_version: str,
+        last_run: types.BaseChannel | None = None,
         train_split: str = "train",
         valid_split: str = "validate",
     ):
         spec = TicketSearchSpec(
             examples=examples,
             transform_graph=transform_graph,
+            last_run=last_run,
             recipe=recipe,
             code_version=code_version,
             train_split=train_split,

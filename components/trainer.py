@@ -1,4 +1,4 @@
-"""Trainer: TFX's own, with the tasks' tickets and raw examples as further inputs."""
+"""Trainer: TFX's own; further inputs are tickets, raw examples and an earlier day's model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,28 @@ from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
 
-from ncs4cvr.components.artifacts import TaskTickets
+from ncs4cvr.components.artifacts import TRAINED_TO, TaskTickets
+from ncs4cvr.schemas.recipe import Recipe
 
 RUN_FN = "ncs4cvr.models.trainer.run_fn"
 
 
 class Executor(GenericExecutor):
-    """Adds the folders of tickets, raw examples and checkpoint to run_fn's custom_config."""
+    """Adds the folders of further inputs and of the checkpoint to run_fn's custom_config."""
+
+    def Do(self, input_dict, output_dict, exec_properties):
+        """Trains; notes on the run up to which day."""
+        super().Do(input_dict, output_dict, exec_properties)
+        recipe = Recipe.from_json(json.loads(exec_properties["custom_config"])["recipe"])
+        run = artifact_utils.get_single_instance(output_dict["model_run"])
+        run.set_string_custom_property(TRAINED_TO, recipe.trained_to)
 
     def _GetFnArgs(self, input_dict, output_dict, exec_properties):
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
         config: dict[str, Any] = dict(fn_args.custom_config)
-        if input_dict.get("tickets"):
-            config["tickets"] = artifact_utils.get_single_uri(input_dict["tickets"])
+        for key in ("tickets", "last_run"):
+            if input_dict.get(key):
+                config[key] = artifact_utils.get_single_uri(input_dict[key])
         raw = artifact_utils.get_split_uri(input_dict["raw_examples"], config["valid_split"])
         config["raw_examples"] = os.path.join(raw, "*")
         # The same inputs and recipe give the same folder, so a stopped training is found again.
@@ -39,12 +48,13 @@ class Executor(GenericExecutor):
 
 
 class TrainerSpec(types.ComponentSpec):
-    """TFX's TrainerSpec with two more inputs."""
+    """TFX's TrainerSpec with three more inputs."""
 
     PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
         "tickets": ChannelParameter(type=TaskTickets, optional=True),
+        "last_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
         "raw_examples": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
@@ -59,6 +69,7 @@ class Trainer(base_component.BaseComponent):
       raw_examples: the same before Transform, for recorded requests.
       transform_graph, schema: as for TFX's Trainer.
       tickets: TaskTickets, for sharings that have them.
+      last_run: the last pushed model's, for a warm start.
       recipe: the recipe as JSON.
       code_version: of the model code; TFX's cache knows the run_fn only by its name.
       checkpoints: folder for the checkpoints of unfinished trainings.
@@ -79,6 +90,7 @@ class Trainer(base_component.BaseComponent):
         code_version: str,
         checkpoints: str,
         tickets: types.BaseChannel | None = None,
+        last_run: types.BaseChannel | None = None,
         train_split: str = "train",
         valid_split: str = "validate",
     ):
@@ -94,6 +106,7 @@ class Trainer(base_component.BaseComponent):
             transform_graph=transform_graph,
             schema=schema,
             tickets=tickets,
+            last_run=last_run,
             train_args=trainer_pb2.TrainArgs(splits=[train_split]),
             eval_args=trainer_pb2.EvalArgs(splits=[valid_split]),
             run_fn=RUN_FN,

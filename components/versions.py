@@ -90,6 +90,12 @@ def served(base: str) -> int:
     return 0 if not newest or damage(base, newest) else newest
 
 
+def refused(base: str) -> set[str]:
+    """Contents that were rolled back from; see Manifest."""
+    now = served(base)
+    return set(manifest(base, now).refused) if now else set()
+
+
 def publish(model: str, base: str, copy_of: str = "", refused: Sequence[str] = ()) -> str:
     """Copies a SavedModel to the next version under `base`; returns the version's number.
 

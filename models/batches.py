@@ -22,12 +22,18 @@ class Batches:
     Args:
       pattern: files of gzip TFRecord, as Transform writes them; up to four are read in turns.
       transform_graph: knows the features' types.
+      after: (column, value): only rows whose column is larger.
 
     Raises:
       ValueError: no file matches.
     """
 
-    def __init__(self, pattern: str | Sequence[str], transform_graph: tft.TFTransformOutput):
+    def __init__(
+        self,
+        pattern: str | Sequence[str],
+        transform_graph: tft.TFTransformOutput,
+        after: tuple[str, int] | None = None,
+    ):
         files = sorted(tf.io.gfile.glob(pattern))
         if not files:
             raise ValueError(f"no transformed examples match {pattern}; was Transform run?")
@@ -37,6 +43,8 @@ class Batches:
         blocks = records.batch(BLOCK).map(
             lambda rows: tf.io.parse_example(rows, spec), num_parallel_calls=2, deterministic=True
         )
+        if after:
+            blocks = blocks.map(lambda rows: _later(rows, *after))
         self.blocks = blocks.cache() if size <= CACHE_BYTES else blocks
 
     def epoch(self, number: int, batch_size: int, seed: int) -> tf.data.Dataset:
@@ -59,6 +67,11 @@ class Batches:
     def in_order(self, batch_size: int = 8192) -> tf.data.Dataset:
         """Every row once, unshuffled and always in the same order."""
         return self.blocks.rebatch(batch_size).prefetch(2)
+
+
+def _later(block: dict[str, tf.Tensor], column: str, value: int) -> dict[str, tf.Tensor]:
+    chosen = tf.reshape(block[column], [-1]) > value
+    return {name: tf.boolean_mask(values, chosen) for name, values in block.items()}
 
 
 def _permuted(block: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -40,6 +40,7 @@ class FieldEmbedding(tf.keras.layers.Layer):
             starts[vocabulary] = total
             total += sizes[vocabulary]
         self.starts, self.rows = starts, total
+        self.sizes = {vocabulary: sizes[vocabulary] for vocabulary in used}
 
     def build(self, _):
         """Adds the table and the vectors of plain numbers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,14 +14,26 @@ import tensorflow as tf
 from ncs4cvr.models import sharing, sparsity, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.controls import OTHER_SEED, controlled
+from ncs4cvr.models.keys import Words, moves
 from ncs4cvr.models.ranker import Ranker, compiled
-from ncs4cvr.models.search import EarlyBird, Round, best_round, keep_schedule, search
+from ncs4cvr.models.search import Round, RoundEnd, best_round, keep_schedule, search
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
 
 log = logging.getLogger("ncs4cvr")
+
+
+class Search(NamedTuple):
+    """What rounds of training and pruning gave.
+
+    first: per kept share, the tickets that pruning to it at once after the first round gives.
+    """
+
+    rounds: list[Round]
+    start: list[np.ndarray]
+    first: list[list[Ticket]]
 
 
 def build(recipe: Recipe, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor]) -> Ranker:
@@ -41,6 +53,7 @@ def joint_model(
     valid: Batches,
     rows: int,
     found: Tickets | None,
+    words: Words | None = None,
 ) -> Ranker:
     """The model as joint training begins: its tickets, or a control of them, and their start.
 
@@ -50,6 +63,7 @@ def joint_model(
       train, valid: the splits; the first is used only to warm up a new start.
       rows: rows of the training split.
       found: by `find_tickets`; None for sharings without tickets.
+      words: of the vocabularies, where the tickets may be of another day.
 
     Raises:
       ValueError: the tickets do not fit the recipe.
@@ -62,7 +76,7 @@ def joint_model(
         start = [w.numpy() for w in other.trainable_variables]
     model = build(recipe, sizes, batch)
     if found:
-        apply_tickets(model, controlled(found, recipe.control, recipe.seed, start))
+        apply_tickets(model, controlled(found, recipe.control, recipe.seed, start), words)
     return model
 
 
@@ -87,15 +101,17 @@ def find_tickets(
       rows: rows of the training split.
       made_from: facts to keep with the tickets.
     """
-    rounds, start = search_rounds(recipe, sizes, train, valid, rows, keep_schedule(recipe))
+    rounds, start, first = search_rounds(recipe, sizes, train, valid, rows, keep_schedule(recipe))
     chosen = [
         best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie)
         for t in recipe.tasks
     ]
     names = [t.name for t in recipe.tasks]
     final = [rounds[k].tickets[t] for t, k in enumerate(chosen)]
+    at_once = [(first[k - 1] if k else rounds[0].tickets)[t] for t, k in enumerate(chosen)]
     facts = describe(names, rounds, chosen, made_from)
-    return Tickets(dict(zip(names, final, strict=True)), start, facts)
+    by_task = (dict(zip(names, each, strict=True)) for each in (final, at_once))
+    return Tickets(next(by_task), start, facts, next(by_task))
 
 
 def search_rounds(
@@ -105,7 +121,7 @@ def search_rounds(
     valid: Batches,
     rows: int,
     keeps: Sequence[float],
-) -> tuple[list[Round], list[np.ndarray]]:
+) -> Search:
     """All rounds of a search, and the common start that they rewind to.
 
     Args:
@@ -119,6 +135,7 @@ def search_rounds(
     copies = build(recipe.replace(sharing="single_task"), sizes, batch)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]
+    first: list[list[Ticket]] = []
     longest = 0
 
     def rewind(tickets: Sequence[Ticket]) -> None:
@@ -131,7 +148,7 @@ def search_rounds(
         nonlocal longest
         began = time.monotonic()
         title = f"round {k}/{len(keeps)}"
-        stop = _RoundEnd(recipe, k == len(keeps), longest, lambda: draw(tickets, keeps[k]))
+        stop = RoundEnd(recipe, k == len(keeps), longest, lambda: draw(tickets, keeps[k]))
         asked_after = 1 if recipe.early_bird else 0
         for epoch in range(recipe.search_epochs):
             number = 1000 + k * recipe.search_epochs + epoch
@@ -140,6 +157,8 @@ def search_rounds(
             if stop.ended:
                 break
         longest = max(longest, stop.steps)
+        if k == 0:
+            first.extend(draw(tickets, keep) for keep in keeps)
         metrics = training.validate(copies, valid)
         chosen = {name: metrics[name] for name in (task_metric(t, metrics) for t in tasks)}
         kept = [sparsity.density(ticket) for ticket in tickets]
@@ -149,37 +168,61 @@ def search_rounds(
         return chosen, stop.steps
 
     def prune(task: int, ticket: Ticket, keep: float) -> Ticket:
-        kernels = [k.numpy() for k, _ in connections[task]]
-        return sparsity.PRUNERS[recipe.prune_scope](kernels, ticket, keep)
+        return pruned(copies, task, ticket, keep)
 
     def draw(tickets: Sequence[Ticket], keep: float) -> list[Ticket]:
         return [prune(t, ticket, keep) for t, ticket in enumerate(tickets)]
 
     full = [sparsity.full_ticket([k.shape for k, _ in c]) for c in connections]
-    return search(full, keeps, rewind=rewind, train=train_round, prune=prune), start
+    rounds = search(full, keeps, rewind=rewind, train=train_round, prune=prune)
+    return Search(rounds, start, first)
 
 
-class _RoundEnd:
-    """Counts a round's steps over its epochs and says when to stop.
+def pruned(copies: Ranker, task: int, ticket: Ticket, keep: float) -> Ticket:
+    """The largest of a task's own connections, as many as `keep` says."""
+    kernels = [kernel.numpy() for kernel, _ in copies.sharing.connections(task)]
+    return sparsity.PRUNERS[copies.recipe.prune_scope](kernels, ticket, keep)
 
-    Without early bird never; with it, when the next tickets have settled. The last round draws
-    none: it is as long as the longest before it, so that what they validate at can be compared.
+
+def changed(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    train: Batches,
+    rows: int,
+    found: Tickets,
+    words: Words,
+) -> dict[str, float]:
+    """Per task, the share of connections that a search of one round would change today.
+
+    A full search costs rounds + 1 trainings; this costs one, from the same common start as the
+    tickets that are kept, and prunes to their density at once. It is compared with what pruning at
+    once gave when they were searched for, not with the tickets themselves: those came about in
+    several rounds, so they would differ on the same data, too.
+
+    Args:
+      recipe, sizes, train, rows: today's; see `find_tickets`.
+      found: the tickets that are kept.
+      words: of today's vocabularies.
     """
-
-    def __init__(
-        self, recipe: Recipe, last: bool, longest: int, draw: Callable[[], Sequence[Ticket]]
-    ):
-        self.steps, self.ended = 0, False
-        self.settled: Callable[[int], bool] = lambda step: False
-        if recipe.early_bird and not last:
-            self.settled = EarlyBird(recipe.early_bird, draw)
-        elif recipe.early_bird and longest:
-            self.settled = lambda step: step >= longest
-
-    def __call__(self, taken: int) -> bool:
-        self.steps += taken
-        self.ended = self.settled(self.steps)
-        return self.ended
+    batch = next(iter(train.in_order(recipe.batch_size)))
+    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch)
+    apply_tickets(joint, found, words)
+    copies = build(recipe.replace(sharing="single_task"), sizes, batch)
+    copy_start(joint, copies)
+    stop = RoundEnd(recipe, True, found.facts["rounds"][0]["steps"], list)
+    for epoch in range(recipe.search_epochs):
+        batches = train.epoch(1000 + epoch, recipe.batch_size, recipe.seed)
+        title = "one round for comparison"
+        training.train_epoch(copies, batches, rows, title, stop, 1 if recipe.early_bird else 0)
+        if stop.ended:
+            break
+    shares = {}
+    for t, task in enumerate(recipe.tasks):
+        before = found.first[task.name]
+        full = sparsity.full_ticket([mask.shape for mask in before])
+        now = pruned(copies, t, full, sparsity.density(before))
+        shares[task.name] = sparsity.moved([before], [now])
+    return shares
 
 
 def warm_up(model: Ranker, train: Batches, rows: int) -> None:
@@ -218,10 +261,11 @@ def fresh_optimizer(model: Ranker) -> None:
             variable.assign(tf.zeros_like(variable))
 
 
-def apply_tickets(model: Ranker, found: Tickets) -> None:
+def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> None:
     """Puts masks and the common start into the model that will be trained jointly.
 
-    Where the vocabularies grew since the search, the embeddings keep their own start.
+    Embedding rows go to the same words (`words`: of this model's vocabularies). Where those of the
+    search are not known and the vocabularies grew since, the embeddings keep their own start.
 
     Raises:
       ValueError: the model has no common masks, or the tickets were found for other tasks or other
@@ -238,9 +282,13 @@ def apply_tickets(model: Ranker, found: Tickets) -> None:
         )
     for t, name in enumerate(names):
         sharing.set_ticket(model.sharing.connections(t), found.tickets[name])
+    tables = {trunk.embedding.table.ref(): trunk.embedding for trunk in model.trunks}
     anew = []
     for variable, value in zip(model.trainable_variables, found.start, strict=True):
-        if variable.shape == value.shape:
+        if words and found.words and variable.ref() in tables:
+            moved = moves(tables[variable.ref()], found.words, words)
+            variable.assign(moved.apply(value, variable.numpy()))
+        elif variable.shape == value.shape:
             variable.assign(value)
         else:
             anew.append(variable.name)

@@ -16,10 +16,14 @@ class LazyAdam(tf.keras.optimizers.Adam):
     Reference: Kingma and Ba, arXiv 1412.6980, algorithm 1; lazy as TensorFlow Addons' LazyAdam.
     """
 
+    def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
+        """The running means of a variable's gradient and of its square, once `build` made them."""
+        index = self._index_dict[self._var_key(variable)]
+        return self._momentums[index], self._velocities[index]
+
     def update_step(self, gradient, variable):
         """One Adam step on `variable`; gradient is a Tensor or IndexedSlices."""
-        index = self._index_dict[self._var_key(variable)]
-        m, v = self._momentums[index], self._velocities[index]
+        m, v = self.moments(variable)
         step = tf.cast(self.iterations + 1, variable.dtype)
         if not isinstance(gradient, tf.IndexedSlices):
             tf.raw_ops.ResourceApplyAdam(

@@ -12,6 +12,7 @@ from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 
 HOUR_MS = 3_600_000
+DAY = "_day"  # yyyymmdd, for a warm start that trains on the days its model has not seen
 
 
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]):
@@ -29,7 +30,18 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     for label in recipe.log.labels:
         if label.name in inputs:
             outputs[label.name] = _dense(inputs[label.name], 1)[:, 0]
+    if recipe.warm_start == "on" and "day" in inputs:
+        outputs[DAY] = _dense(inputs["day"], 1)[:, 0]
     return outputs
+
+
+def vocabularies(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str, list[bytes]]:
+    """The words of every vocabulary that Transform counted; the id of a word is 1 + its place."""
+    return {
+        f.vocabulary: list(transform_graph.vocabulary_by_name(_file(f)))
+        for f in recipe.features
+        if _has_words(f) and f.name == f.vocabulary
+    }
 
 
 def vocabulary_sizes(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str, int]:
@@ -42,7 +54,7 @@ def vocabulary_sizes(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> 
             sizes[f.vocabulary] = f.bins + 2
         elif f.kind in _CLOCKS:
             sizes[f.vocabulary] = _CLOCKS[f.kind] + 1
-        elif f.kind != "number" and f.name == f.vocabulary:
+        elif _has_words(f) and f.name == f.vocabulary:
             known = transform_graph.vocabulary_size_by_name(_file(f))
             sizes[f.vocabulary] = 1 + known + f.hash_buckets
     return sizes
@@ -115,6 +127,10 @@ _KINDS = {
     "weekday": _weekday,
 }
 _CLOCKS = {"hour": 24, "weekday": 7}
+
+
+def _has_words(f: Feature) -> bool:
+    return f.kind in ("category", "tags", "sequence") and not _is_index_sequence(f)
 
 
 def _is_index_sequence(f: Feature) -> bool:

@@ -84,6 +84,35 @@ class EarlyBird:
         return settled
 
 
+class RoundEnd:
+    """Counts a round's steps over its epochs and says when to stop.
+
+    Without early bird never; with it, when the next tickets have settled. The last round draws
+    none: it is as long as the longest before it, so that what they validate at can be compared.
+
+    Args:
+      recipe: says whether and how early.
+      last: whether this is the last round.
+      longest: steps of the longest round before.
+      draw: the tickets that pruning now would give.
+    """
+
+    def __init__(
+        self, recipe: Recipe, last: bool, longest: int, draw: Callable[[], Sequence[Ticket]]
+    ):
+        self.steps, self.ended = 0, False
+        self.settled: Callable[[int], bool] = lambda step: False
+        if recipe.early_bird and not last:
+            self.settled = EarlyBird(recipe.early_bird, draw)
+        elif recipe.early_bird and longest:
+            self.settled = lambda step: step >= longest
+
+    def __call__(self, taken: int) -> bool:
+        self.steps += taken
+        self.ended = self.settled(self.steps)
+        return self.ended
+
+
 def best_round(rounds: Sequence[Round], metric: str, tie: float = 0.0) -> int:
     """The sparsest round whose ticket validated within `tie` of the best.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ncs4cvr.models import sparsity
+from ncs4cvr.models import keys, sparsity
 from ncs4cvr.models.search import Round
 from ncs4cvr.models.sparsity import Ticket
 
@@ -26,18 +26,24 @@ class Tickets:
       tickets: task -> one boolean mask per layer.
       start: the weights theta_w that every round was rewound to, in the ranker's order.
       facts: the JSON beside them: metric of every round, chosen rounds, sparsity, overlap, origin.
+      first: task -> what pruning to the ticket's density at once gave, after the first round.
+      words: of the vocabularies that `start` has its embedding rows for; see models/keys.py.
     """
 
     tickets: Mapping[str, Ticket]
     start: Sequence[np.ndarray]
     facts: Mapping[str, Any]
+    first: Mapping[str, Ticket] = field(default_factory=dict)
+    words: keys.Words = field(default_factory=dict)
 
     def save(self, folder: str) -> None:
         """Writes `tickets.npz` (bits, not bytes) and `tickets.json`; a bucket will do."""
         arrays = {f"start_{i:03d}": value for i, value in enumerate(self.start)}
-        for task, ticket in self.tickets.items():
-            for layer, mask in enumerate(ticket):
-                arrays[f"mask_{task}_{layer}"] = np.packbits(mask)
+        for kind, tickets in (("mask", self.tickets), ("first", self.first)):
+            for task, ticket in tickets.items():
+                for layer, mask in enumerate(ticket):
+                    arrays[f"{kind}_{task}_{layer}"] = np.packbits(mask)
+        arrays |= keys.packed(self.words)
         packed = io.BytesIO()
         np.savez_compressed(packed, **arrays)
         tf.io.gfile.makedirs(folder)
@@ -63,21 +69,30 @@ class Tickets:
         try:
             facts = json.loads(_read(f"{folder}/{FACTS}"))
             with np.load(io.BytesIO(_read(f"{folder}/{ARRAYS}")), allow_pickle=False) as arrays:
-                tickets = {
-                    task: [
-                        np.unpackbits(arrays[f"mask_{task}_{layer}"], count=int(np.prod(shape)))
-                        .reshape(shape)
-                        .astype(bool)
-                        for layer, shape in enumerate(facts["shapes"])
-                    ]
-                    for task in facts["tasks"]
-                }
+                tickets, first = (
+                    {
+                        task: _masks(arrays, f"{kind}_{task}", facts["shapes"])
+                        for task in facts["tasks"]
+                        if f"{kind}_{task}_0" in arrays or kind == "mask"
+                    }
+                    for kind in ("mask", "first")
+                )
+                words = keys.unpacked(arrays)
                 start = [arrays[name] for name in sorted(arrays.files) if name[:6] == "start_"]
         except Exception as error:
             raise ValueError(
                 f"the tickets in {folder} are broken: {error}; search again"
             ) from error
-        return Tickets(tickets, start, facts)
+        return Tickets(tickets, start, facts, first, words)
+
+
+def _masks(arrays: Mapping[str, np.ndarray], name: str, shapes: Sequence[Sequence[int]]) -> Ticket:
+    return [
+        np.unpackbits(arrays[f"{name}_{layer}"], count=int(np.prod(shape)))
+        .reshape(shape)
+        .astype(bool)
+        for layer, shape in enumerate(shapes)
+    ]
 
 
 def _read(path: str) -> bytes:

@@ -80,15 +80,20 @@ def load(
     rows = tf.io.parse_example(raw_examples, transform_graph.raw_feature_spec())
     batch = transform_graph.transform_features_layer()(rows)
     model = lottery.build(recipe, vocabulary_sizes(recipe, transform_graph), batch)
-    with tf.io.gfile.GFile(f"{folder}/{WEIGHTS}", "rb") as stream:
-        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-    weights = [arrays[name] for name in sorted(arrays.files)]
-    expected, got = [tuple(w.shape) for w in model.weights], [w.shape for w in weights]
+    values = weights(folder)
+    expected, got = [tuple(w.shape) for w in model.weights], [w.shape for w in values]
     if expected != got:
         raise ValueError(
             f"{folder} holds weights of shapes {got}, expected {expected}: the code has changed "
             "since; do `ncs4cvr run` again"
         )
-    for variable, value in zip(model.weights, weights, strict=True):
+    for variable, value in zip(model.weights, values, strict=True):
         variable.assign(value)
     return model
+
+
+def weights(folder: str) -> list[np.ndarray]:
+    """All weights in a folder, masks included, in the model's order."""
+    with tf.io.gfile.GFile(f"{folder}/{WEIGHTS}", "rb") as stream:
+        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+    return [arrays[name] for name in sorted(arrays.files)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -11,10 +12,11 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import lottery, recording, trained, training
+from ncs4cvr.models import lottery, recording, renewal, trained, training, warm
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import CHECKED_EXAMPLES, export
-from ncs4cvr.models.preprocessing import vocabulary_sizes
+from ncs4cvr.models.preprocessing import DAY, vocabularies, vocabulary_sizes
+from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -27,6 +29,7 @@ def run_fn(fn_args: Any) -> None:
     fn_args.custom_config:
       recipe: the recipe as JSON.
       tickets: folder of the TaskTickets artifact; absent for sharings without tickets.
+      last_run: folder of the last pushed model's run, for a warm start; absent where there is none.
       checkpoint: folder where a stopped training of the same inputs goes on.
       raw_examples: pattern of raw examples of the validation split, to record with the model's
         predictions in `fn_args.model_run_dir`.
@@ -34,12 +37,40 @@ def run_fn(fn_args: Any) -> None:
     config = fn_args.custom_config
     recipe = Recipe.from_json(config["recipe"])
     transform_graph = tft.TFTransformOutput(fn_args.transform_output)
-    train = Batches(fn_args.train_files, transform_graph)
+    found = Tickets.load(config["tickets"]) if config.get("tickets") else None
+    model = fitted(fn_args, recipe, transform_graph, found)
+    raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
+    examples = list(raw.take(recording.ROWS).as_numpy_iterator())
+    where = f"{fn_args.model_run_dir}/{recording.FILE}"
+    recording.record(model, transform_graph, examples, where)
+    export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
+    tf.io.gfile.rmtree(config["checkpoint"])
+
+
+def fitted(
+    fn_args: Any, recipe: Recipe, transform_graph: tft.TFTransformOutput, found: Tickets | None
+) -> Ranker:
+    """Trains and saves what the next day may go on from; see `run_fn`."""
+    config = fn_args.custom_config
     valid = Batches(fn_args.eval_files, transform_graph)
     sizes = vocabulary_sizes(recipe, transform_graph)
-    found = Tickets.load(config["tickets"]) if config.get("tickets") else None
+    words = vocabularies(recipe, transform_graph)
+    start, after = _start(recipe, config.get("last_run", ""), found)
+    if after and DAY not in transform_graph.transformed_feature_spec():
+        raise ValueError(
+            "warm_rows=new needs the column day, which these examples do not have; expected those "
+            "of VideoLogExampleGen. Set warm_rows=all"
+        )
+    train = Batches(fn_args.train_files, transform_graph, after)
     rows = train.count()
-    model = lottery.joint_model(recipe, sizes, train, valid, rows, found)
+    if not rows and after:
+        raise ValueError(
+            f"the training split ends on {recipe.trained_to} and has no row after {start['from']}, "
+            "up to which the last pushed model was trained; look at the log, or set warm_rows=all"
+        )
+    model = lottery.joint_model(recipe, sizes, train, valid, rows, found, words)
+    if start["from"]:
+        start |= warm.carry(model, config["last_run"], words)
     board = tf.summary.create_file_writer(fn_args.model_run_dir)
 
     def after_epoch(epoch: int, loss: float, metrics: Mapping[str, float]) -> None:
@@ -63,16 +94,29 @@ def run_fn(fn_args: Any) -> None:
         "epochs": history.epochs,
         "seconds": time.monotonic() - began,
         "parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
+        "start": {**start, "rows": rows},
     }
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
         out.write(json.dumps(facts))
-    raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
-    examples = list(raw.take(recording.ROWS).as_numpy_iterator())
-    where = f"{fn_args.model_run_dir}/{recording.FILE}"
-    recording.record(model, transform_graph, examples, where)
     trained.save(model, fn_args.transform_output, fn_args.model_run_dir)
-    export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
-    tf.io.gfile.rmtree(config["checkpoint"])
+    if recipe.renews:
+        warm.save(model, words, found, fn_args.model_run_dir)
+    return model
+
+
+def _start(
+    recipe: Recipe, last_run: str, found: Tickets | None
+) -> tuple[dict[str, Any], tuple[str, int] | None]:
+    """From which day's model training begins, or why from none; and which rows it needs."""
+    if recipe.warm_start == "off":
+        return {"from": "", "why": "warm_start is off"}, None
+    if why := warm.why_fresh(recipe, last_run, found):
+        log.info("fresh start: %s", why)
+        return {"from": "", "why": why}, None
+    day = trained.recipe_of(last_run).trained_to
+    log.info("going on from the model of %s, with %s days' rows", day, recipe.warm_rows)
+    after = (DAY, int(day.replace("-", ""))) if recipe.warm_rows == "new" else None
+    return {"from": day, "why": ""}, after
 
 
 def _scalar(name: str, value: float) -> None:
@@ -82,12 +126,28 @@ def _scalar(name: str, value: float) -> None:
     tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)
 
 
-def search_fn(recipe_json: str, train_files: str, valid_files: str, graph: str, out: str) -> None:
-    """TicketSearch calls this: finds one ticket per task and saves them to `out`."""
+def search_fn(
+    recipe_json: str, train_files: str, valid_files: str, graph: str, out: str, last_run: str = ""
+) -> None:
+    """TicketSearch calls this: finds one ticket per task, or keeps those of `last_run`."""
     recipe = Recipe.from_json(recipe_json)
     transform_graph = tft.TFTransformOutput(graph)
     train, valid = Batches(train_files, transform_graph), Batches(valid_files, transform_graph)
     sizes = vocabulary_sizes(recipe, transform_graph)
-    made_from = {"recipe": recipe.name, "seed": recipe.seed, "vocabularies": sizes}
-    rows = train.count()
-    lottery.find_tickets(recipe, sizes, train, valid, rows, made_from).save(out)
+    words = vocabularies(recipe, transform_graph)
+
+    def measure(kept: Tickets) -> dict[str, float]:
+        return lottery.changed(recipe, sizes, train, train.count(), kept, words)
+
+    found, decision = renewal.kept(recipe, last_run, measure)
+    log.info("%s: %s", "search" if decision["searched"] else "tickets kept", decision["why"])
+    if found is None:
+        made_from = {
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "vocabularies": sizes,
+            "trained_to": recipe.trained_to,
+        }
+        found = lottery.find_tickets(recipe, sizes, train, valid, train.count(), made_from)
+        found = dataclasses.replace(found, words=words)
+    dataclasses.replace(found, facts={**found.facts, "decision": decision}).save(out)

@@ -90,7 +90,7 @@ def train_epoch(
         losses.extend(taken.numpy())
         seen += int(rows_taken)
         ended = len(taken) > 0 and stop(len(taken))
-        if (now := time.monotonic()) - shown >= PROGRESS_SECONDS:
+        if losses and (now := time.monotonic()) - shown >= PROGRESS_SECONDS:
             shown = now
             rate = seen / (now - started)
             share = f"{seen / rows:4.0%}" if rows else f"{seen:,} rows"
@@ -122,6 +122,8 @@ def fit(
 ) -> History:
     """Trains until validation stops improving and leaves the best epoch's weights in the model.
 
+    With warm_start the optimizer's state of that epoch, too: the next day goes on from both.
+
     `patience` epochs in a row may be no better than the best one; the next such epoch is the last.
     A run that was stopped goes on after its last finished epoch, from `checkpoint`, and without
     dropout ends with the same weights as one that was not. A damaged checkpoint is thrown away.
@@ -134,8 +136,11 @@ def fit(
       after_epoch: told epoch, mean loss and validation metrics, e.g. for TensorBoard.
     """
     recipe, history = model.recipe, History()
-    best = [tf.Variable(w, trainable=False) for w in model.trainable_variables]
     model.optimizer.build(model.trainable_variables)
+    kept = list(model.trainable_variables)
+    if recipe.warm_start == "on":
+        kept += model.optimizer.variables
+    best = [tf.Variable(w, trainable=False) for w in kept]
     # Weights and story lie in one checkpoint, so that they cannot disagree.
     story = tf.Variable("", trainable=False)
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, best=best, story=story)
@@ -157,13 +162,13 @@ def fit(
         history.epochs.append(metrics)
         if metrics["watched"] > max((e["watched"] for e in history.epochs[:-1]), default=-np.inf):
             history.best = epoch
-            _copy(model.trainable_variables, best)
+            _copy(kept, best)
         after_epoch(epoch, loss, metrics)
         story.assign(json.dumps(asdict(history)))
         manager.save()
         aucs = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k.endswith("_auc"))
         log.info("%s  loss %.4f  validation %s", title, loss, aucs)
-    _copy(best, model.trainable_variables)
+    _copy(best, kept)
     return history
 
 

@@ -21,14 +21,14 @@ from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, transform_pb2
-from tfx.types import Channel, standard_artifacts
+from tfx.types import BaseChannel, Channel, standard_artifacts
 
 from ncs4cvr.components.artifacts import MODEL_ID, TaskTickets
 from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
 from ncs4cvr.components.example_gen import VideoLogExampleGen
-from ncs4cvr.components.latest_passed import LatestPassed
+from ncs4cvr.components.latest_passed import LastRun, LatestPassed
 from ncs4cvr.components.model_gate import ModelGate
-from ncs4cvr.components.pusher import KEEP_VERSIONS, Pusher
+from ncs4cvr.components.pusher import Pusher
 from ncs4cvr.components.readers import fingerprint
 from ncs4cvr.components.serving_check import ServingCheck
 from ncs4cvr.components.ticket_search import TicketSearch
@@ -134,7 +134,9 @@ def create_pipeline(
     # In order only, not as an input: a new blessing of the same data transforms nothing anew.
     transform.add_upstream_node(data_gate)
 
-    tickets = _tickets(recipe, places, transform, train, validate)
+    last_run = _last_run(recipe, places.serving)
+    earlier = last_run.outputs["earlier"] if last_run else None
+    tickets = _tickets(recipe, places, transform, earlier)
     trainer = Trainer(
         transform.outputs["transformed_examples"],
         examples,
@@ -144,6 +146,7 @@ def create_pipeline(
         code_version=code_version("ncs4cvr.models.trainer"),
         checkpoints=places.checkpoints,
         tickets=tickets.outputs["tickets"] if tickets else None,
+        last_run=earlier if recipe.warm_start == "on" else None,
         train_split=train,
         valid_split=validate,
     )
@@ -187,7 +190,8 @@ def create_pipeline(
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
         ),
-        custom_config={KEEP_VERSIONS: recipe.keep_versions},
+        keep_versions=recipe.keep_versions,
+        model_run=trainer.outputs["model_run"] if recipe.renews else None,
     )
     return Pipeline(
         pipeline_name=recipe.name,
@@ -202,7 +206,7 @@ def create_pipeline(
             skew,
             data_gate,
             transform,
-            *([tickets] if tickets else []),
+            *(node for node in (last_run, tickets) if node),
             trainer,
             last_blessed,
             evaluator,
@@ -216,12 +220,25 @@ def create_pipeline(
     )
 
 
+def _last_run(recipe: Recipe, serving: str) -> BaseNode | None:
+    """Finds what a run begins with of an earlier day's; None where it begins with nothing."""
+    if not recipe.renews:
+        return None
+    return Resolver(
+        LastRun,
+        {"before": recipe.trained_to, "serving": serving},
+        earlier=Channel(type=standard_artifacts.ModelRun),
+        blessing=Channel(type=standard_artifacts.PushedModel),
+    ).with_id("LastRun")
+
+
 def _tickets(
-    recipe: Recipe, places: Places, transform: Transform, train: str, validate: str
+    recipe: Recipe, places: Places, transform: Transform, last_run: BaseChannel | None
 ) -> BaseNode | None:
     """The search, or an import of what an earlier one found; None where nobody needs tickets."""
     if recipe.sharing != "ncs4cvr":
         return None
+    train, validate, _ = (split.name for split in recipe.log.splits)
     if places.tickets:
         return Importer(
             places.tickets,
@@ -234,6 +251,7 @@ def _tickets(
         transform.outputs["transform_graph"],
         recipe=for_search(recipe).to_json(),
         code_version=code_version("ncs4cvr.models.trainer"),
+        last_run=last_run if recipe.search_every_days else None,
         train_split=train,
         valid_split=validate,
     )
@@ -285,11 +303,20 @@ def for_gate(recipe: Recipe) -> Recipe:
 
 
 def for_search(recipe: Recipe) -> Recipe:
-    """What the ticket search depends on: training, but neither controls nor the export."""
-    return for_training(recipe).replace(control="", weights="f32", embeddings="f32", compute="auto")
+    """What the ticket search depends on: training, but not controls, export and warm start."""
+    return for_training(recipe).replace(
+        control="",
+        weights="f32",
+        embeddings="f32",
+        compute="auto",
+        warm_start="off",
+        warm_rows="new",
+        warm_learning_rate=0.0,
+    )
 
 
 def for_transform(recipe: Recipe) -> Recipe:
-    """What preprocessing depends on: features and labels."""
+    """What preprocessing depends on: features and labels; a warm start needs the days, too."""
     log = for_training(recipe).log
-    return Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)
+    plain = Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)
+    return plain.replace(warm_start=recipe.warm_start)

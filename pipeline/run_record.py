@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ class Step:
     """How a component ended and what it gave.
 
     began: seconds after the run's beginning; seconds: of its own work; sealed_s: of making or
-    comparing checksums of what it gave; peak_mb: the most memory held meanwhile, in 2^20 bytes.
+    comparing checksums of what it gave; peak_mb: the most memory held meanwhile, in 2^20 bytes;
+    processor: seconds of all its threads and processes on all cores, which, unlike `seconds`, do
+    not depend on what else the machine does.
     """
 
     state: str
@@ -34,6 +37,7 @@ class Step:
     outputs: Outputs
     sealed_s: float = 0.0
     peak_mb: float = 0.0
+    processor: float = 0.0
 
     @property
     def cached(self) -> bool:
@@ -63,6 +67,7 @@ class RunRecord:
     running: str = ""
     since: float = 0.0
     _clock: float = field(default_factory=time.monotonic)
+    _worked: float = 0.0  # seconds of processors when the running component began
 
     def now(self) -> float:
         """Seconds since the run began."""
@@ -70,7 +75,7 @@ class RunRecord:
 
     def start(self, name: str) -> None:
         """A component begins."""
-        self.running, self.since = name, self.now()
+        self.running, self.since, self._worked = name, self.now(), _processor_seconds()
 
     def end(self, state: str, seconds: float, outputs: Outputs) -> None:
         """It ended, after so many seconds; the rest of the time went into checksums."""
@@ -82,6 +87,7 @@ class RunRecord:
             outputs=outputs,
             sealed_s=self.now() - self.since - seconds,
             peak_mb=self._peak(self.since, self.now()),
+            processor=_processor_seconds() - self._worked,
         )
         # A component that ran before others were found to be damaged is cached when it comes again.
         if not (step.cached and self.running in self.steps):
@@ -122,3 +128,8 @@ class RunRecord:
     def memory(self) -> list[tuple[float, float]]:
         """(seconds after the run's beginning, MB held)."""
         return [(when - self._clock, mb) for when, mb in self.meter.points]
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it started and that ended."""
+    return sum(os.times()[:4])

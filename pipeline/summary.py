@@ -45,9 +45,12 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         "intervals": _intervals(verdict),
         "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
         "overlap": tickets.get("overlap"),
+        "tickets": tickets.get("decision"),
+        "start": _json(_output(steps, "Trainer", "model_run"), "training.json")["start"],
         "bytes": {"savedmodel": sum(f.stat().st_size for f in model.rglob("*") if f.is_file())},
         "serving": serving,
         "seconds": {name: round(step.seconds, 2) for name, step in steps.items()},
+        "processor_seconds": {name: round(step.processor, 2) for name, step in steps.items()},
         "cached": [name for name, step in steps.items() if step.cached],
         "peak_rss_mb": round(peak_rss_mb),
         "timeline": record.timeline(),
@@ -147,6 +150,7 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
     if summary["sparsity"]:
         removed = ", ".join(f"{task} {share:.1%}" for task, share in summary["sparsity"].items())
         lines += ["", f"connections removed: {removed}; overlap {summary['overlap']:.2f}"]
+    lines += _from_before(recipe, summary)
     work = {n: s for n, s in summary["seconds"].items() if n not in summary["cached"] and s >= 0.5}
     seconds = ", ".join(f"{name} {s:.0f}" for name, s in work.items())
     lines += [
@@ -190,6 +194,22 @@ def _bounds(gate: Gate) -> str:
     if gate.slice_worse_by >= 0:
         words.append(f"{gate.slice_worse_by:g} below in a slice at most")
     return ", ".join(words)
+
+
+def _from_before(recipe: Recipe, summary: Mapping[str, Any]) -> list[str]:
+    """What the run began with of an earlier day's model."""
+    lines, start, tickets = [], summary["start"], summary["tickets"]
+    if recipe.search_every_days and tickets:
+        done = "searched for" if tickets["searched"] else f"those of {tickets['searched_on']}"
+        changes = ", ".join(f"{task} {share:.1%}" for task, share in tickets["changed"].items())
+        lines.append(f"tickets: {done}; {tickets['why']}")
+        lines += [f"one round changes: {changes}"] if changes else []
+    if recipe.warm_start == "on":
+        words = f"{start.get('words_kept', 0):,} ids known, {start.get('words_new', 0):,} new"
+        began = f"from the model of {start['from']}; {words}"
+        lines.append(f"start: {began if start['from'] else 'fresh; ' + start['why']}")
+        lines.append(f"trained on {start['rows']:,} rows")
+    return lines
 
 
 def _serving_line(serving: Mapping[str, Any]) -> str:

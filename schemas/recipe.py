@@ -93,6 +93,13 @@ class Recipe:
     dropout: float = 0.0
     seed: int = 1
 
+    # from day to day (docs/production.md)
+    warm_start: Literal["off", "on"] = "off"  # on: begin with the last pushed model's weights
+    warm_rows: Literal["new", "all"] = "new"  # train then on the days it has not seen, or on all
+    warm_learning_rate: float = 0.0  # of a warm start; 0 = learning_rate
+    search_every_days: int = 0  # how long a pushed model's tickets are kept; 0 = search every time
+    search_when_changed: float = 0.0  # search when a round of today's changes more; 0 = not asked
+
     # serving: bounds that a model must keep to be pushed; 0 = none, but for the tolerance
     serving_auc_tolerance: float = 0.0003  # of an export that is not lossless, per output
     max_p99_ms: float = 0.0  # of 64 rows through serving_default
@@ -116,6 +123,8 @@ class Recipe:
         one_of("weights", self.weights, ("f32", "bf16"))
         one_of("embeddings", self.embeddings, ("f32", "bf16", "int8"))
         one_of("compute", self.compute, ("auto", "sparse", "dense"))
+        one_of("warm_start", self.warm_start, ("off", "on"))
+        one_of("warm_rows", self.warm_rows, ("new", "all"))
         controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
         one_of("control", self.control, controls)
         between("keep", self.keep, 0.001, 1.0)
@@ -126,7 +135,9 @@ class Recipe:
         between("learning_rate", self.learning_rate, 1e-7, 10.0)
         for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs", "experts"):
             between(field, getattr(self, field), 1, 10**9)
-        for field in ("rounds", "warmup_steps", "patience"):
+        between("warm_learning_rate", self.warm_learning_rate, 0.0, 10.0)
+        between("search_when_changed", self.search_when_changed, 0.0, 1.0)
+        for field in ("rounds", "warmup_steps", "patience", "search_every_days"):
             between(field, getattr(self, field), 0, 10**9)
         between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
@@ -187,6 +198,16 @@ class Recipe:
     def outputs(self) -> tuple[Task | Product, ...]:
         """What the served model answers, tasks first."""
         return (*self.tasks, *self.products)
+
+    @property
+    def renews(self) -> bool:
+        """Whether a run begins with something of the last pushed model: weights or tickets."""
+        return self.warm_start == "on" or self.search_every_days > 0
+
+    @property
+    def trained_to(self) -> str:
+        """The last day of the training split, the first of the splits; "" where none is named."""
+        return self.log.splits[0].last if self.log.splits else ""
 
     @property
     def lossless(self) -> bool:

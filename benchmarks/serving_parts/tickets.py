@@ -80,7 +80,7 @@ def _searched(recipe: Recipe, data: Data) -> dict[float, Tickets]:
     train, valid = data.batches(recipe.log.splits[0].name), data.batches(recipe.log.splits[1].name)
     keeps = [1 - removed for removed in REMOVED]
     rows = train.count()
-    rounds, start = lottery.search_rounds(recipe, data.sizes(recipe), train, valid, rows, keeps)
+    rounds, start, _ = lottery.search_rounds(recipe, data.sizes(recipe), train, valid, rows, keeps)
     names = [task.name for task in recipe.tasks]
     return {
         removed: Tickets(dict(zip(names, each.tickets, strict=True)), start, {})

@@ -13,8 +13,11 @@ from google.protobuf.message import Message
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common import resolver
 
-#: Look-up -> the node that lets its candidate through.
-LET_THROUGH_BY = {"LastStatistics": "DataGate", "LastBlessedModel": "Pusher"}
+#: Node that lets something through -> look-up of a later run -> the artifact that it finds there.
+LETS_THROUGH = {
+    "DataGate": {"LastStatistics": "statistics"},
+    "Pusher": {"LastBlessedModel": "pushed_model", "LastRun": "model_run"},
+}
 
 #: The look-up's output that others read; its other outputs only tell TFX's resolver what to read.
 FOUND, CANDIDATE = "earlier", "candidate"
@@ -41,6 +44,8 @@ def feeds(node: BaseNode) -> dict[str, tuple[str, str]]:
             key: (channel.producer_component_id, channel.output_key)
             for key, channel in node.inputs.items()
         }
+    if CANDIDATE not in node.outputs:
+        return {}
     kind = node.outputs[CANDIDATE].type
     made = [
         (other.id, key)

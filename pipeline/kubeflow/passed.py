@@ -12,9 +12,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from tfx.dsl.io import fileio
+
+from ncs4cvr.components.artifacts import TRAINED_TO
 
 
 def add(folder: str, uri: str, **about: Any) -> None:
@@ -41,6 +44,24 @@ def latest(folder: str, but: str) -> dict[str, Any] | None:
         if entry.get("key") != but and fileio.exists(entry["uri"]):
             return entry
     return None
+
+
+def nearest(folder: str, before: str, refused: Collection[str]) -> dict[str, Any] | None:
+    """The entry of the day nearest before `before` (see components.latest_passed.LastRun).
+
+    Args:
+      folder: of the register.
+      before: a day; entries say theirs in their metadata.
+      refused: `content` of models that were rolled back from.
+    """
+    found = [
+        entry
+        for entry in entries(folder)
+        if (entry["metadata"].get(TRAINED_TO) or before) < before
+        and entry["content"] not in refused
+        and fileio.exists(entry["uri"])
+    ]
+    return max(found, key=lambda entry: entry["metadata"][TRAINED_TO], default=None)
 
 
 def _time(name: str) -> int:

@@ -84,8 +84,9 @@ def bounded(gates: Sequence[Gate], bounds: Mapping[str, Mapping[str, Any]]) -> t
 def told(recipe: Recipe, root: str, schema: str = "") -> dict[str, str]:
     """Per node, the packed JSON that its step gets.
 
-    `properties` and `key` (see nodes.keys); for look-ups and gates also where the `register` of
-    what passed is, and which key there, `entry`, is their own.
+    `properties` and `key` (see nodes.keys); for look-ups also where the `register` of what passed
+    is, and which key there, `entry`, is their own; for gates a list of these, `lets_through`, with
+    `what` they let through.
 
     Args:
       recipe: with its days and files filled in.
@@ -115,9 +116,15 @@ def told(recipe: Recipe, root: str, schema: str = "") -> dict[str, str]:
         node.id: {"properties": found[node.id], "key": keys[node.id]}
         for node in pipeline.components
     }
-    for node in filter(nodes.is_look_up, pipeline.components):
-        ((maker, _),) = nodes.feeds(node).values()
-        about = {"register": f"{root}/passed/{node.id}", "entry": keys[maker]}
-        payloads[node.id] |= about
-        payloads[nodes.LET_THROUGH_BY[node.id]] |= about
+    for gate, look_ups in nodes.LETS_THROUGH.items():
+        # Kept under what made them, so that a look-up can tell its own run's from others'.
+        made = {
+            n.id: next(iter(nodes.feeds(n).values()), (gate, ""))[0] for n in pipeline.components
+        }
+        payloads[gate]["lets_through"] = []
+        for look_up, what in look_ups.items():
+            if look_up in payloads:
+                about = {"register": f"{root}/passed/{look_up}", "entry": keys[made[look_up]]}
+                payloads[look_up] |= about
+                payloads[gate]["lets_through"].append({"what": what, **about})
     return {name: packed(json.dumps(payload, sort_keys=True)) for name, payload in payloads.items()}

@@ -50,7 +50,8 @@ class Resources:
 LIGHT, HEAVY = Resources(1, 4), Resources(4, 16)
 DEFAULTS = {
     **dict.fromkeys((PLAN, REPORT, "ImportSchemaGen", "SchemaGen", "ExampleValidator"), LIGHT),
-    **dict.fromkeys(("LastStatistics", "DriftValidator", "SkewValidator", "DataGate"), LIGHT),
+    **dict.fromkeys(("LastStatistics", "LastRun", "DriftValidator", "SkewValidator"), LIGHT),
+    "DataGate": LIGHT,
     **dict.fromkeys(("TicketSearch", "Trainer"), HEAVY),
 }
 

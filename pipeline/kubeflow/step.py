@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Call:
     inputs: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     output_file: Path
+    asked: Collection[str] = ()  # names of output parameters
     told: dict[str, str] = field(default_factory=dict)  # output parameters
 
     @property
@@ -64,6 +65,7 @@ def read_call(component: str, executor_input: str) -> Call:
         single(inputs.get("artifacts", {})),
         single(outputs.get("artifacts", {})),
         Path(outputs["outputFile"]),
+        tuple(outputs.get("parameters", {})),
     )
 
 
@@ -79,6 +81,11 @@ def plan(call: Call) -> None:
         logging.info("%s: %s to %s", split.name, split.first, split.last)
     every = told(recipe, values["root"].rstrip("/"), unpacked(values["schema"]))
     call.told = {nodes.task_name(node): payload for node, payload in every.items()}
+    if strange := set(call.told) ^ set(call.asked):
+        raise ValueError(
+            f"with settings {values['settings']} the pipeline has other steps ({sorted(strange)}) "
+            "than it was compiled with; compile it with these settings"
+        )
 
 
 def write_schema(call: Call) -> None:
@@ -99,13 +106,20 @@ def look_up(call: Call) -> None:
     from tfx.dsl.io import fileio
     from tfx.utils import io_utils
 
+    from ncs4cvr.components import versions
     from ncs4cvr.pipeline.kubeflow import passed
     from ncs4cvr.pipeline.kubeflow.artifacts import ABSENT, own_metadata, path_of
 
     payload = call.payload
-    found = passed.latest(payload["register"], but=payload["entry"])
-    output, candidate = call.outputs["earlier"], call.inputs["candidate"]
-    if found is None and payload["properties"].get("else_itself"):
+    properties = payload["properties"]
+    if "before" in properties:
+        refused = versions.refused(properties["serving"])
+        found = passed.nearest(payload["register"], properties["before"], refused)
+    else:
+        found = passed.latest(payload["register"], but=payload["entry"])
+    output = call.outputs["earlier"]
+    if found is None and properties.get("else_itself"):
+        candidate = call.inputs["candidate"]
         found = {"uri": path_of(candidate["uri"]), "metadata": own_metadata(candidate)}
     folder = path_of(output["uri"])
     fileio.makedirs(folder)
@@ -152,8 +166,8 @@ def run(call: Call) -> None:
     outputs_utils.tag_output_artifacts_with_version(outputs)
     for key, (artifact,) in outputs.items():
         call.outputs[key]["metadata"] = metadata_of(artifact)
-    if "register" in call.payload:
-        _register(call)
+    for passing in call.payload.get("lets_through", ()):
+        _register(call, **passing)
     if fileio.exists(where["tmp_dir"]):
         fileio.rmtree(where["tmp_dir"])
 
@@ -170,27 +184,34 @@ def _parsed(spec: Any, properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _register(call: Call) -> None:
-    """Adds what this step let through to the register, for the look-ups of later runs."""
+def _register(call: Call, what: str, register: str, entry: str) -> None:
+    """Adds what this step let through to the register, for the look-ups of later runs.
+
+    A served version is named where it is; of other artifacts a copy is kept.
+    """
     from tfx.utils import io_utils
 
+    from ncs4cvr.components.latest_passed import content
     from ncs4cvr.pipeline.kubeflow import passed
     from ncs4cvr.pipeline.kubeflow.artifacts import own_metadata, path_of
 
-    payload, run_id = call.payload, call.parameters["run"]
-    about = {"key": payload["entry"], "run": run_id}
-    if pushed := call.outputs.get("pushed_model"):
-        if not pushed["metadata"].get("pushed"):
-            logging.warning("not blessed, nothing pushed")
-            return
+    run_id = call.parameters["run"]
+    about: dict[str, Any] = {"key": entry, "run": run_id}
+    pushed = call.outputs.get("pushed_model", {"metadata": {"pushed": 1}})
+    if not pushed["metadata"].get("pushed"):
+        logging.warning("not blessed, no %s for later runs", what)
+        return
+    if what == "pushed_model":
         where = pushed["metadata"]["pushed_destination"]
         # The served part of a Model artifact.
-        passed.add(payload["register"], where, part="Format-Serving", metadata={}, **about)
+        passed.add(register, where, part="Format-Serving", metadata={}, **about)
         return
-    statistics = call.inputs["statistics"]
-    kept = f"{payload['register']}/{run_id}-{payload['entry']}"
-    io_utils.copy_dir(path_of(statistics["uri"]), kept)
-    passed.add(payload["register"], kept, metadata=own_metadata(statistics), **about)
+    if "uri" in pushed:
+        about["content"] = content(path_of(pushed["uri"]))
+    came = call.inputs[what]
+    kept = f"{register}/{run_id}-{entry}"
+    io_utils.copy_dir(path_of(came["uri"]), kept)
+    passed.add(register, kept, metadata=own_metadata(came), **about)
 
 
 def report(call: Call) -> None:

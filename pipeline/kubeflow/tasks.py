@@ -55,7 +55,7 @@ class Tasks:
         parameters = {"told": _from_task(PLAN, name)}
         if isinstance(getattr(node, "executor_spec", None), BeamExecutorSpec):
             parameters["beam_args"] = _from_run("beam_args")
-        if node.id in nodes.LET_THROUGH_BY.values():
+        if node.id in nodes.LETS_THROUGH:
             parameters["run"] = _constant("{{$.pipeline_job_uuid}}")
         task = self._task(name, node.id, _arguments(node), parameters)
         made = nodes.feeds(node)

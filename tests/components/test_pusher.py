@@ -7,7 +7,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from ncs4cvr.components import pusher, versions
-from ncs4cvr.components.artifacts import MODEL_ID
+from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID
 
 
 @pytest.fixture
@@ -99,8 +99,14 @@ def pushes(model, tmp_path):
         pushed.uri = str(tmp_path / "pushed")
         destination = pusher_pb2.PushDestination()
         destination.filesystem.base_directory = str(tmp_path / "serving")
+        model_run = standard_artifacts.ModelRun()
+        model_run.id = 8
         pusher.Executor().Do(
-            {"model_blessing": [found[0]], "infra_blessing": [found[1]]},
+            {
+                "model_blessing": [found[0]],
+                "infra_blessing": [found[1]],
+                "model_run": [model_run],
+            },
             {"pushed_model": [pushed]},
             {"push_destination": proto_utils.proto_to_json(destination)},
         )
@@ -116,6 +122,7 @@ def test_what_is_pushed_is_the_checked_copy_and_it_names_its_model(pushes, tmp_p
     assert files(version) == files(tmp_path / "stamped_model")
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_int_custom_property(MODEL_ID) == 7
+    assert pushed.get_int_custom_property(RUN_ID) == 8
 
 
 @pytest.mark.parametrize("blessings", [(0, 1), (1, 0), (0, 0)])

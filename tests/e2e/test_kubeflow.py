@@ -21,6 +21,7 @@ pytestmark = pytest.mark.e2e
 
 TESTS = Path(__file__).parents[1]
 DAY, NEXT = "2022-01-06", "2022-01-07"
+SETTINGS = ("warm_start=on", "search_every_days=7")
 
 
 def load(path):
@@ -37,6 +38,7 @@ def world(tmp_path_factory):
     recipe = load(TESTS / "conftest.py").write_tiny_days(folder / "log")
     file = folder / "pipeline.yaml"
     arguments = ["--image", "ncs4cvr:1", "--root", str(folder / "shared"), "--retries", "0"]
+    arguments += [part for setting in SETTINGS for part in ("--set", setting)]
     assert main(["compile", str(recipe), *arguments, "--output", str(file)]) == PUSHED
     launcher = load(TESTS / "pipeline/kubeflow/launcher.py")
     return folder, launcher.Launcher(file, folder / "artifacts", {})
@@ -62,7 +64,7 @@ def second(world, first):
 def worse(world, second):
     """A model that learns nothing, under gates that all but the comparison would let through."""
     gates = {"ctr_auc": {"at_least": 0.0, "worse_by": 0.05}, "cvr_auc": {"at_least": 0.0}}
-    settings = ["learning_rate=1e-7", "max_epochs=1"]
+    settings = ["learning_rate=1e-7", "max_epochs=1", "control=random"]  # a fresh start
     return succeeded(world[1].run(date=NEXT, gates=gates, settings=settings))
 
 
@@ -107,6 +109,7 @@ def test_the_first_run_compares_with_nothing(first):
 
 def test_the_model_is_the_local_runners(world, first):
     arguments = ["--root", str(world[0] / "runs"), "--date", DAY]
+    arguments += [part for setting in SETTINGS for part in ("--set", setting)]
     assert main(["run", str(world[0] / "log/tiny.py"), *arguments]) == PUSHED
     summary = json.loads((world[0] / "runs/tiny/summary.json").read_text())
     here = examples(first.tasks["video-log-example-gen"].artifacts["examples"]["uri"])
@@ -153,6 +156,20 @@ def test_the_second_run_compares_with_the_first_ones_model(first, second):
     copy = second.tasks["last-blessed-model"].artifacts["earlier"]["uri"]
     one, other = (Path(p) / "variables/variables.index" for p in (pushed, f"{copy}/Format-Serving"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def training(run):
+    """What a run's Trainer says of its start."""
+    folder = Path(run.tasks["trainer"].artifacts["model_run"]["uri"])
+    return json.loads((folder / "training.json").read_text())["start"]
+
+
+def test_the_second_run_goes_on_from_the_first_ones_model_with_its_tickets(first, second):
+    assert training(first)["why"] == "no model of an earlier day was pushed"
+    assert training(second)["from"] == "2022-01-04"
+    assert training(second)["rows"] == 500
+    tickets = Path(second.tasks["ticket-search"].artifacts["tickets"]["uri"], "tickets.json")
+    assert json.loads(tickets.read_text())["decision"]["searched"] is False
 
 
 def test_drift_is_against_the_statistics_that_passed_last(first, second):

@@ -22,7 +22,7 @@ from ncs4cvr.models.ranker import Ranker, compiled
 from ncs4cvr.models.sharing import set_ticket
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.features import Feature
-from ncs4cvr.schemas.log import Label, Log
+from ncs4cvr.schemas.log import Label, Log, Split
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Product, Task
 
@@ -112,13 +112,41 @@ def encode() -> Callable[[Row], bytes]:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    rows, valid_rows = _rows(300, seed=1), _rows(150, seed=2)
-    graph = _transform_graph(rows, folder)
+    return _world(tmp_path_factory.mktemp("world"), _rows(300, seed=1), TINY)
+
+
+def _world(folder: Path, rows: list[Row], recipe: Recipe) -> World:
+    valid_rows = _rows(150, seed=2)
+    graph = _transform_graph(rows, folder, recipe)
     for name, split in (("train", rows), ("valid", valid_rows)):
         _write(folder / f"raw_{name}.gz", [_encode(row) for row in split])
         _write(folder / f"{name}.gz", _transformed(split, graph))
-    return World(rows, valid_rows, folder, graph, vocabulary_sizes(TINY, graph))
+    return World(rows, valid_rows, folder, graph, vocabulary_sizes(recipe, graph))
+
+
+@dataclasses.dataclass(frozen=True)
+class Day:
+    """A day's training: what it is told, and its data, a hundred rows a day."""
+
+    recipe: Recipe
+    world: World
+
+
+@pytest.fixture(scope="session")
+def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[Day, Day]:
+    """Two days in a row; each has a window of three, and the second's newest users are new."""
+    made, rows = [], _rows(400, seed=1)
+    for i, row in enumerate(rows):
+        row["day"] = [20220101 + i // 100]
+        if i >= 300:
+            row["user"] = [row["user"][0] + 6]
+    for first, last in ((1, 3), (2, 4)):
+        split = Split("train", f"2022-01-0{first}", f"2022-01-0{last}")
+        log = dataclasses.replace(LOG, splits=(split,))
+        recipe = TINY.replace(log=log, warm_start="on", search_every_days=9, max_epochs=1)
+        window = rows[100 * (first - 1) : 100 * last]
+        made.append(Day(recipe, _world(tmp_path_factory.mktemp("day"), window, recipe)))
+    return made[0], made[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +258,7 @@ def _rows(count: int, seed: int) -> list[Row]:
                 "price": [float(rng.normal(20, 5))] if i % 5 else [],
                 "spent": [(0, 0, i + 1)[i % 3]] if i % 11 else [],
                 "time_ms": [int(rng.integers(0, 10**12))],
+                "day": [20220101],
                 "history_video": [int(v) for v in rng.integers(1, 15, length)],
                 "history_action": [int(a) for a in rng.integers(0, 2, length)],
                 "click": [click],
@@ -262,14 +291,14 @@ def _encode(row: Row) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _transform_graph(rows: list[Row], folder: Path) -> tft.TFTransformOutput:
+def _transform_graph(rows: list[Row], folder: Path, recipe: Recipe) -> tft.TFTransformOutput:
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
     schema = schema_utils.schema_from_feature_spec({name: _spec(name) for name in rows[0]})
     metadata = dataset_metadata.DatasetMetadata(schema)
-    config = {"recipe": TINY.to_json()}
+    config = {"recipe": recipe.to_json()}
     options = beam.options.pipeline_options.PipelineOptions(
         ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
     )

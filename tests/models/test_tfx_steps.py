@@ -171,5 +171,6 @@ def test_the_search_step_calls_search_fn_with_its_splits(monkeypatch):
             "/examples/Split-validate/*",
             "/graph",
             "/out",
+            "",
         )
     ]

@@ -17,6 +17,7 @@ from ncs4cvr.pipeline.create import (
     Places,
     create_pipeline,
     for_gate,
+    for_search,
     for_training,
     for_transform,
 )
@@ -136,6 +137,32 @@ def test_training_and_gate_do_not_know_how_far_the_log_goes_on(recipe):
     longer = recipe.replace(log=dataclasses.replace(recipe.log, until="2022-01-09"))
     assert for_training(longer) == for_training(recipe)
     assert for_gate(longer) == for_gate(recipe)
+
+
+def test_a_warm_start_reads_the_run_of_an_earlier_day(recipe):
+    found = components(recipe.replace(warm_start="on", search_every_days=3))
+    for name in ("Trainer", "TicketSearch"):
+        assert found["LastRun"] in found[name].upstream_nodes
+    assert "model_run" in found["Pusher"].inputs
+
+
+@pytest.mark.parametrize(
+    ("changes", "reading"),
+    [
+        ({}, set()),
+        ({"warm_start": "on"}, {"Trainer"}),
+        ({"search_every_days": 3}, {"TicketSearch"}),
+    ],
+)
+def test_only_what_renews_itself_looks_back(recipe, changes, reading):
+    found = components(recipe.replace(**changes))
+    assert {n for n in ("Trainer", "TicketSearch") if "last_run" in found[n].inputs} == reading
+    assert ("LastRun" in found) == bool(reading)
+
+
+def test_the_search_does_not_know_how_training_starts(recipe):
+    changed = recipe.replace(warm_start="on", warm_rows="all", warm_learning_rate=0.1)
+    assert for_search(changed) == for_search(recipe)
 
 
 def test_it_compiles(recipe):

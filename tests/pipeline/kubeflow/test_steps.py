@@ -9,7 +9,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from ncs4cvr.components.readers import LogError
-from ncs4cvr.pipeline.kubeflow import passed, step
+from ncs4cvr.pipeline.kubeflow import nodes, passed, step
 from ncs4cvr.pipeline.kubeflow.artifacts import metadata_of, path_of, to_tfx
 from ncs4cvr.pipeline.kubeflow.plan import FILES, bounded, changed, packed, told, unpacked
 
@@ -53,6 +53,38 @@ def test_runs_at_the_same_time_lose_no_entry_and_readers_see_whole_ones(tmp_path
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(64)))
     assert {each["key"] for each in passed.entries(register)} == {str(n) for n in range(64)}
+
+
+def run_of(tmp_path, day, content="good"):
+    """Registers the run of a model that was trained up to a day."""
+    folder = tmp_path / f"{day}-{content}"
+    folder.mkdir()
+    about = {"metadata": {"trained_to": day}, "content": content}
+    passed.add(f"{tmp_path}/register", str(folder), key="", **about)
+
+
+def nearest(tmp_path, before, refused=()):
+    entry = passed.nearest(f"{tmp_path}/register", before, refused)
+    return entry and Path(entry["uri"]).name
+
+
+def test_the_run_of_the_nearest_earlier_day_is_found(tmp_path):
+    for day in ("2022-01-05", "2022-01-07", "2022-01-04", "2022-01-06"):
+        run_of(tmp_path, day)
+    assert nearest(tmp_path, "2022-01-06") == "2022-01-05-good"
+    assert nearest(tmp_path, "2022-01-04") is None
+
+
+def test_of_two_runs_of_a_day_the_one_pushed_last_is_found(tmp_path):
+    run_of(tmp_path, "2022-01-05", "first")
+    run_of(tmp_path, "2022-01-05", "second")
+    assert nearest(tmp_path, "2022-01-06") == "2022-01-05-second"
+
+
+def test_no_run_goes_on_from_a_model_that_was_rolled_back_from(tmp_path):
+    run_of(tmp_path, "2022-01-04")
+    run_of(tmp_path, "2022-01-05", "bad")
+    assert nearest(tmp_path, "2022-01-06", {"bad"}) == "2022-01-04-good"
 
 
 # -- look-up -------------------------------------------------------------------------------------
@@ -116,14 +148,34 @@ def test_bounds_and_settings_reach_the_components_they_are_for(tiny):
     assert before["Transform"] == after["Transform"]
 
 
-def test_look_ups_and_gates_share_a_register_and_their_candidates_key(tiny):
-    found = plan_of(tiny)
-    for look_up_, gate, maker in (
-        ("LastStatistics", "DataGate", "StatisticsGen"),
-        ("LastBlessedModel", "Pusher", "Trainer"),
+def test_look_ups_and_gates_share_a_register_and_their_makers_key(tiny):
+    found = plan_of(tiny.replace(warm_start="on"))
+    for look_up_, gate, maker, what in (
+        ("LastStatistics", "DataGate", "StatisticsGen", "statistics"),
+        ("LastBlessedModel", "Pusher", "Trainer", "pushed_model"),
+        ("LastRun", "Pusher", "Pusher", "model_run"),
     ):
-        assert found[look_up_]["register"] == found[gate]["register"]
-        assert found[look_up_]["entry"] == found[gate]["entry"] == found[maker]["key"]
+        about = {key: found[look_up_][key] for key in ("register", "entry")}
+        assert {"what": what, **about} in found[gate]["lets_through"]
+        assert about["entry"] == found[maker]["key"]
+    assert (
+        len({found[n]["register"] for n in ("LastStatistics", "LastBlessedModel", "LastRun")}) == 3
+    )
+
+
+def test_without_a_warm_start_no_run_is_kept_for_the_next_day(tiny):
+    found = plan_of(tiny)
+    assert "LastRun" not in found
+    assert [each["what"] for each in found["Pusher"]["lets_through"]] == ["pushed_model"]
+
+
+def test_settings_that_need_other_steps_than_were_compiled_are_refused(tiny, tmp_path):
+    values = {**NOTHING, "settings": ["warm_start=on"], "root": "/shared", "schema": packed("")}
+    values["recipe"] = packed(tiny.to_json())
+    asked = [nodes.task_name(name) for name in plan_of(tiny)]
+    call = step.Call("", values, {}, {}, tmp_path / "output.json", asked)
+    with pytest.raises(ValueError, match=r"other steps \(\['last-run'\]\).*compile it"):
+        step.plan(call)
 
 
 def test_what_a_file_holds_changes_the_keys_of_all_that_read_it(tiny, tmp_path):

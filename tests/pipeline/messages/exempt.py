@@ -31,6 +31,12 @@ EXEMPT = {
     ": the code has changed since; do `ncs4cvr run` again": "of an export by newer code",
     ", expected <component>/<output>/<number>; do `ncs4cvr run` again": INSIDE,
     ": the training split has no rows; widen its days": TRAINING,
+    "warm_rows=new needs the column day, which these examples do not have; expected those of "
+    "VideoLogExampleGen. Set warm_rows=all": TRAINING,
+    ", up to which the last pushed model was trained; look at the log, or set warm_rows=all": (
+        TRAINING
+    ),
+    ") than it was compiled with; compile it with these settings": KUBEFLOW,
     "), or look for NaN and huge values in unbinned number features": TRAINING,
     ", which a label, the user or a slice of the recipe names; they have": DEFECT,
     "a log needs at least one split and one label; add Log.splits, Log.labels": "recipes that "

@@ -1,0 +1,85 @@
+"""Embedding rows go from one day's table to the next by what they stand for, not by their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncs4cvr.models.embeddings import FieldEmbedding
+
+Words = Mapping[str, Sequence[bytes]]  # vocabulary -> its words; the id of a word is 1 + its place
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Where the rows of an older embedding table go.
+
+    Attributes:
+      source, target: rows of the older table, and the new table's rows for the same keys.
+      kept, new: how many words of all vocabularies are in both; only in the new one.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    kept: int
+    new: int
+
+    def apply(self, old: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """The new table: `fresh` with every row that has a past replaced by it."""
+        table = fresh.copy()
+        table[self.target] = old[self.source]
+        return table
+
+
+def packed(words: Words) -> dict[str, np.ndarray]:
+    """Words as arrays that np.savez keeps without pickle; no word holds a line's end."""
+    return {
+        f"words_{name}": np.frombuffer(b"\n".join(each), np.uint8) for name, each in words.items()
+    }
+
+
+def unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, list[bytes]]:
+    """The words among the arrays.
+
+    >>> unpacked(packed({"tag": [b"a", b"bc"], "city": []}))
+    {'tag': [b'a', b'bc'], 'city': []}
+    """
+    return {
+        name.removeprefix("words_"): arrays[name].tobytes().split(b"\n")
+        if arrays[name].size
+        else []
+        for name in arrays
+        if name.startswith("words_")
+    }
+
+
+def moves(embedding: FieldEmbedding, old: Words, new: Words) -> Moves:
+    """Matches the rows of two embedding tables of the same features.
+
+    missing values   to missing values
+    words            to the same word; words that are new keep the fresh row
+    hash buckets     bucket to bucket: the hash of a word stays
+    index, clocks    value to value
+    numbers in bins  bucket to bucket, by order: a bucket is a share of the rows (the k-th twentieth
+                     of the values), whose boundaries moved with the values
+
+    Args:
+      embedding: the new table's layer.
+      old, new: the words of the older and of the new table's vocabularies.
+    """
+    source: list[np.ndarray] = []
+    target: list[np.ndarray] = []
+    begin = kept = fresh = 0  # of a vocabulary in the older table
+    for vocabulary, start in embedding.starts.items():
+        before, now = old.get(vocabulary, ()), new.get(vocabulary, ())
+        places = {word: place for place, word in enumerate(before)}
+        found = np.array([places.get(word, -1) for word in now], int)
+        words = np.flatnonzero(found >= 0)
+        rest = np.arange(embedding.sizes[vocabulary] - 1 - len(now))  # hash buckets, or all values
+        source += [begin + np.r_[0, 1 + found[words], 1 + len(before) + rest]]
+        target += [start + np.r_[0, 1 + words, 1 + len(now) + rest]]
+        begin += 1 + len(before) + len(rest)
+        kept, fresh = kept + len(words), fresh + len(now) - len(words)
+    return Moves(np.concatenate(source), np.concatenate(target), kept, fresh)

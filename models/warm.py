@@ -1,0 +1,138 @@
+"""A training goes on from the model of an earlier day: weights, optimizer and tickets.
+
+What that takes is saved beside the weights (trained.py) in the folder of a model run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ncs4cvr.models import keys, trained
+from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.schemas.recipe import Recipe
+
+STATE, TICKETS = "state.npz", "tickets"
+
+#: What decides which variables a model has and what they mean.
+STRUCTURE = (
+    "features",
+    "tasks",
+    "embedding_dim",
+    "interaction",
+    "sharing",
+    "hidden",
+    "tower",
+    "experts",
+    "control",
+)
+#: What decides which tickets a search finds, besides.
+SEARCH = (
+    "keep",
+    "rounds",
+    "prune_scope",
+    "warmup_steps",
+    "search_epochs",
+    "early_bird",
+    "pruning",
+    "ticket_tie",
+)
+
+
+def save(model: Ranker, words: keys.Words, found: Tickets | None, folder: str) -> None:
+    """Writes the optimizer's state, the vocabularies' words, and the tickets in a folder."""
+    arrays = keys.packed(words)
+    if model.recipe.warm_start == "on":
+        arrays["iterations"] = model.optimizer.iterations.numpy()
+        for i, variable in enumerate(model.weights):
+            if variable.trainable:
+                m, v = model.optimizer.moments(variable)
+                arrays[f"m_{i:03d}"], arrays[f"v_{i:03d}"] = m.numpy(), v.numpy()
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    with tf.io.gfile.GFile(f"{folder}/{STATE}", "wb") as out:
+        out.write(packed.getvalue())
+    if found:
+        found.save(f"{folder}/{TICKETS}")
+
+
+def why_fresh(recipe: Recipe, folder: str, found: Tickets | None) -> str:
+    """Why a training cannot go on from the model in a folder; "" where it can.
+
+    Args:
+      recipe: today's.
+      folder: of the last pushed model's run; "" where there is none.
+      found: today's tickets; None for sharings without.
+    """
+    if not folder:
+        return "no model of an earlier day was pushed"
+    if why := difference(recipe, trained.recipe_of(folder), STRUCTURE):
+        return why
+    if "iterations" not in _read(folder):
+        return "the last model was trained with warm_start=off, which keeps no optimizer state"
+    if found and not _same(found, Tickets.load(f"{folder}/{TICKETS}")):
+        return "the tickets are new"
+    return ""
+
+
+def difference(now: Recipe, then: Recipe, names: tuple[str, ...]) -> str:
+    """Says which of some keys differ; "" where none does."""
+    for name in names:
+        a, b = (getattr(recipe, name) for recipe in (then, now))
+        if name == "features":  # another threshold only changes which words are known
+            a, b = ([dataclasses.replace(f, min_count=1) for f in each] for each in (a, b))
+        if a != b:
+            told = "" if name in ("features", "tasks") else f" from {a} to {b}"
+            return f"{name} changed{told} since the last model"
+    return ""
+
+
+def carry(model: Ranker, folder: str, words: keys.Words) -> dict[str, Any]:
+    """Puts the weights and the optimizer's state of an earlier model into this one.
+
+    Dense layers and heads as they are, rows of embeddings and of their moments by key (see
+    keys.moves); a row without a past keeps its fresh start, with moments of 0. Masks stay.
+
+    Args:
+      model: of the same structure, built by today's vocabularies.
+      folder: of the earlier model's run.
+      words: of today's vocabularies.
+
+    Returns:
+      words_kept and words_new: how many words are in both, and in today's vocabularies only.
+    """
+    state, weights = _read(folder), trained.weights(folder)
+    tables = {trunk.embedding.table.ref() for trunk in model.trunks}
+    moves = keys.moves(model.trunks[0].embedding, keys.unpacked(state), words)
+    for i, (variable, value) in enumerate(zip(model.weights, weights, strict=True)):
+        if not variable.trainable:
+            continue
+        m, v = model.optimizer.moments(variable)
+        for target, old in ((variable, value), (m, state[f"m_{i:03d}"]), (v, state[f"v_{i:03d}"])):
+            whole = moves.apply(old, target.numpy()) if variable.ref() in tables else old
+            target.assign(whole)
+    model.optimizer.iterations.assign(int(state["iterations"]))
+    if model.recipe.warm_learning_rate:
+        model.optimizer.learning_rate.assign(model.recipe.warm_learning_rate)
+    return {"words_kept": moves.kept, "words_new": moves.new}
+
+
+def _read(folder: str) -> dict[str, np.ndarray]:
+    if not tf.io.gfile.exists(f"{folder}/{STATE}"):
+        return {}
+    with tf.io.gfile.GFile(f"{folder}/{STATE}", "rb") as stream:
+        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+    return {name: arrays[name] for name in arrays.files}
+
+
+def _same(a: Tickets, b: Tickets) -> bool:
+    return a.tickets.keys() == b.tickets.keys() and all(
+        np.array_equal(x, y)
+        for task, ticket in a.tickets.items()
+        for x, y in zip(ticket, b.tickets[task], strict=True)
+    )

@@ -1,0 +1,303 @@
+"""A day goes on from the day before: weights, rows by key, optimizer, and tickets."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.models import lottery, renewal, trained, trainer, training, warm
+from ncs4cvr.models.preprocessing import DAY, vocabularies
+from ncs4cvr.models.tickets import Tickets
+
+
+def place_of_table(model):
+    """Which of the model's variables the embedding table is."""
+    table = model.trunks[0].embedding.table
+    return [v is table for v in model.trainable_variables].index(True)
+
+
+def arguments(day, fn_args, folder, **config):
+    args = fn_args(day.recipe, folder, **config)
+    at = day.world.folder
+    args.transform_output, args.train_files = f"{at}/graph", [f"{at}/train*"]
+    args.eval_files = [f"{at}/valid*"]
+    args.custom_config["raw_examples"] = f"{at}/raw_valid*"
+    return args
+
+
+def searched(day, folder, last_run=""):
+    at = day.world.folder
+    splits = (f"{at}/train*", f"{at}/valid*")
+    trainer.search_fn(day.recipe.to_json(), *splits, f"{at}/graph", str(folder), str(last_run))
+    return Tickets.load(str(folder))
+
+
+def fitted(day, fn_args, folder, **config):
+    """Trains as run_fn does, but for the export; the model, and what it says of its start."""
+    found = Tickets.load(config["tickets"])
+    args = arguments(day, fn_args, folder, **config)
+    model = trainer.fitted(args, day.recipe, day.world.graph, found)
+    return model, json.loads((folder / "run/training.json").read_text())["start"]
+
+
+@pytest.fixture(scope="module")
+def first(days, fn_args, tmp_path_factory):
+    """The first day: its tickets, its folder, its model."""
+    tickets, folder = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("first")
+    searched(days[0], tickets)
+    model, start = fitted(days[0], fn_args, folder, tickets=str(tickets))
+    return tickets, folder / "run", model, start
+
+
+@pytest.fixture(scope="module")
+def second(days, first, fn_args, tmp_path_factory):
+    tickets, folder = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("second")
+    searched(days[1], tickets, first[1])
+    told = {"tickets": str(tickets), "last_run": str(first[1])}
+    model, start = fitted(days[1], fn_args, folder, **told)
+    return tickets, folder / "run", model, start
+
+
+def carried(days, first):
+    """The second day's model as its training begins."""
+    _, day = days
+    words = vocabularies(day.recipe, day.world.graph)
+    model = lottery.build(day.recipe, day.world.sizes, next(iter(day.world.valid.in_order())))
+    fresh = model.trunks[0].embedding.table.numpy()
+    return model, fresh, warm.carry(model, str(first[1]), words)
+
+
+def state(model, place):
+    variable = model.trainable_variables[place]
+    return [v.numpy() for v in (variable, *model.optimizer.moments(variable))]
+
+
+def test_the_first_day_is_a_fresh_start_and_says_why(first):
+    assert first[3] == {"from": "", "why": "no model of an earlier day was pushed", "rows": 300}
+
+
+def test_the_next_day_trains_on_the_rows_of_its_new_day(second):
+    assert second[3]["from"] == "2022-01-03"
+    assert second[3]["rows"] == 100
+    assert second[3]["words_new"] > 0
+    assert second[3]["words_kept"] > 0
+
+
+def test_all_rows_are_trained_on_where_the_recipe_says_so(days, first, fn_args, tmp_path):
+    day = replace(days[1], recipe=days[1].recipe.replace(warm_rows="all"))
+    _, start = fitted(day, fn_args, tmp_path, tickets=str(first[0]), last_run=str(first[1]))
+    assert (start["from"], start["rows"]) == ("2022-01-03", 300)
+
+
+def test_a_new_day_without_rows_is_an_error_that_names_the_days(days, first, fn_args, tmp_path):
+    day = replace(days[0], recipe=days[1].recipe)
+    with pytest.raises(ValueError, match=r"ends on 2022-01-04 and has no row after 2022-01-03"):
+        fitted(day, fn_args, tmp_path, tickets=str(first[0]), last_run=str(first[1]))
+
+
+def test_examples_without_days_are_an_error_that_says_the_cure(
+    days, world, first, fn_args, tmp_path
+):
+    day = replace(days[1], world=world)
+    with pytest.raises(ValueError, match=r"warm_rows=new needs the column day.*warm_rows=all"):
+        fitted(day, fn_args, tmp_path, tickets=str(first[0]), last_run=str(first[1]))
+
+
+def test_a_words_row_and_its_moments_go_to_its_new_place(days, first):
+    model, fresh, _ = carried(days, first)
+    before, after = (vocabularies(day.recipe, day.world.graph)["user"] for day in days)
+    starts = [m.trunks[0].embedding.starts["user"] for m in (first[2], model)]
+    assert before != after
+    place = place_of_table(model)
+    for old, new, anew in zip(
+        state(first[2], place), state(model, place), (fresh, 0 * fresh, 0 * fresh), strict=True
+    ):
+        for number, word in enumerate(after):
+            row = starts[1] + 1 + number
+            expected = old[starts[0] + 1 + before.index(word)] if word in before else anew[row]
+            np.testing.assert_array_equal(new[row], expected)
+
+
+def test_dense_layers_heads_and_their_moments_are_carried_over_as_they_are(days, first):
+    model, _, _ = carried(days, first)
+    for place in set(range(len(model.trainable_variables))) - {place_of_table(model)}:
+        for old, new in zip(state(first[2], place), state(model, place), strict=True):
+            np.testing.assert_array_equal(new, old)
+    assert int(model.optimizer.iterations) == int(first[2].optimizer.iterations) > 0
+
+
+def test_going_on_is_the_same_as_not_having_stopped(days, first):
+    """On the same day's data no row moves: one more step gives the same weights."""
+    day = days[0]
+    batch = next(iter(day.world.valid.in_order(64)))
+    again = lottery.build(day.recipe, day.world.sizes, batch)
+    lottery.apply_tickets(again, Tickets.load(str(first[0])))
+    warm.carry(again, str(first[1]), vocabularies(day.recipe, day.world.graph))
+    kept = [w.numpy() for w in first[2].weights], [w.numpy() for w in first[2].optimizer.variables]
+    for model in (again, first[2]):
+        model.train_step(batch)
+    for mine, theirs in zip(again.trainable_variables, first[2].trainable_variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    for variables, values in zip((first[2].weights, first[2].optimizer.variables), kept):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def test_a_warm_start_may_have_a_learning_rate_of_its_own(days, first):
+    day = days[0]
+    recipe = day.recipe.replace(warm_learning_rate=0.125)
+    model = lottery.build(recipe, day.world.sizes, next(iter(day.world.valid.in_order())))
+    warm.carry(model, str(first[1]), vocabularies(recipe, day.world.graph))
+    assert float(model.optimizer.learning_rate) == 0.125
+
+
+def test_the_state_that_is_kept_is_that_of_the_best_epoch(small, tmp_path):
+    model, batch = small(warm_start="on", max_epochs=2, patience=1, batch_size=32)
+    seen = []
+
+    class Rows:
+        def epoch(self, *_):
+            return tf.data.Dataset.from_tensors(batch)
+
+    def after_epoch(epoch, loss, metrics):
+        seen.append((metrics["watched"], int(model.optimizer.iterations)))
+
+    falling = iter([0.9, 0.1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "validate", lambda *_: {"ctr_auc": 0.5})
+        patch.setattr(training, "watched", lambda *_: next(falling))
+        folder = str(tmp_path)
+        training.fit(model, Rows(), None, rows=32, checkpoint=folder, after_epoch=after_epoch)
+    assert [steps for _, steps in seen] == [1, 2]
+    assert int(model.optimizer.iterations) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"hidden": (9, 4)}, r"hidden changed from \(8, 4\) to \(9, 4\) since the last model"),
+        ({"embedding_dim": 8}, "embedding_dim changed from 4 to 8"),
+        ({"features": "fewer"}, "features changed since the last model"),
+    ],
+)
+def test_a_changed_model_is_a_fresh_start_that_names_the_change(days, first, changes, why):
+    recipe = days[1].recipe
+    if "features" in changes:
+        changes = {"features": recipe.features[:-1]}
+    found = Tickets.load(str(first[0]))
+    assert re.search(why, warm.why_fresh(recipe.replace(**changes), str(first[1]), found))
+
+
+def test_another_threshold_of_a_vocabulary_is_no_other_model(days, first):
+    recipe = days[1].recipe
+    rarer = tuple(replace(f, min_count=f.min_count + 1) for f in recipe.features)
+    found = Tickets.load(str(first[0]))
+    assert warm.why_fresh(recipe.replace(features=rarer), str(first[1]), found) == ""
+
+
+def test_a_model_without_its_optimizers_state_is_a_fresh_start(days, first, fn_args, tmp_path):
+    day = replace(days[0], recipe=days[0].recipe.replace(warm_start="off"))
+    fitted(day, fn_args, tmp_path, tickets=str(first[0]))
+    found = Tickets.load(str(first[0]))
+    assert "warm_start=off" in warm.why_fresh(days[1].recipe, f"{tmp_path}/run", found)
+
+
+# -- tickets -------------------------------------------------------------------------------
+
+
+def test_the_first_day_searches_and_the_next_keeps(first, second):
+    before, now = (Tickets.load(str(day[0])) for day in (first, second))
+    assert before.facts["decision"] == {
+        "searched": True,
+        "why": "no model of an earlier day was pushed",
+        "changed": {},
+    }
+    assert now.facts["decision"] == {
+        "searched": False,
+        "why": "they are 1 days old; search_every_days is 9",
+        "changed": {},
+        "searched_on": "2022-01-03",
+    }
+    for task, ticket in before.tickets.items():
+        for a, b in zip(ticket, now.tickets[task], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def decision(days, first, changes, shares=0.0):
+    recipe = days[1].recipe.replace(**changes)
+    found, facts = renewal.kept(recipe, str(first[1]), lambda _: {"ctr": shares, "cvr": 0.0})
+    assert (found is None) == facts["searched"]
+    return facts
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"search_every_days": 0}, "search_every_days is 0"),
+        ({"search_every_days": 1}, "they are 1 days old; search_every_days is 1"),
+        ({"keep": 0.3}, "keep changed from 0.2 to 0.3 since the last model"),
+        ({"hidden": (9, 4)}, "hidden changed from (8, 4) to (9, 4) since the last model"),
+    ],
+)
+def test_a_search_is_due_when_the_recipe_says_so(days, first, changes, why):
+    assert decision(days, first, changes) == {"searched": True, "why": why, "changed": {}}
+
+
+@pytest.mark.parametrize(("share", "searched"), [(0.2, False), (0.3, True)])
+def test_a_search_is_due_when_one_round_changes_too_much(days, first, share, searched):
+    facts = decision(days, first, {"search_when_changed": 0.25}, share)
+    assert facts["searched"] is searched
+    assert facts["changed"] == {"ctr": share, "cvr": 0.0}
+    assert f"one round changes {share:.1%} of ctr, the bound is 25.0%" in facts["why"]
+
+
+def test_on_the_data_of_the_search_one_round_changes_nothing(days, first):
+    found = Tickets.load(str(first[0]))
+    assert any(not mask.all() for ticket in found.first.values() for mask in ticket)
+    assert changed(days[0], found) == {"ctr": 0.0, "cvr": 0.0}
+
+
+def test_on_other_data_one_round_changes_some_connections_of_every_pruned_task(days, first):
+    found = Tickets.load(str(first[0]))
+    pruned = [t for t, ticket in found.first.items() if not all(mask.all() for mask in ticket)]
+    shares = changed(days[1], found)
+    assert pruned
+    assert all(0 < shares[task] < 1 for task in pruned)
+
+
+def changed(day, found):
+    words = vocabularies(day.recipe, day.world.graph)
+    rows = len(day.world.rows)
+    return lottery.changed(day.recipe, day.world.sizes, day.world.train, rows, found, words)
+
+
+def test_kept_tickets_rewind_to_their_start_with_every_row_at_its_own_word(days, first):
+    """Dense layers to the common start bit for bit; known words' rows to theirs."""
+    day, found = days[1], Tickets.load(str(first[0]))
+    words = vocabularies(day.recipe, day.world.graph)
+    batch = next(iter(day.world.valid.in_order()))
+    model = lottery.build(day.recipe, day.world.sizes, batch)
+    lottery.apply_tickets(model, found, words)
+    table = place_of_table(model)
+    for place, (variable, start) in enumerate(zip(model.trainable_variables, found.start)):
+        if place != table:
+            np.testing.assert_array_equal(variable, start)
+    old, new = found.words["user"], words["user"]
+    (word,) = [w for w in new if w in old][:1]
+    begin = first[2].trunks[0].embedding.starts["user"], model.trunks[0].embedding.starts["user"]
+    row = found.start[table][begin[0] + 1 + old.index(word)]
+    np.testing.assert_array_equal(
+        model.trainable_variables[table][begin[1] + 1 + new.index(word)], row
+    )
+
+
+def test_a_run_says_up_to_which_day_it_was_trained(first):
+    assert trained.recipe_of(str(first[1])).trained_to == "2022-01-03"
+
+
+def test_days_are_there_only_for_a_warm_start(days, world):
+    assert DAY in days[0].world.graph.transformed_feature_spec()
+    assert DAY not in world.graph.transformed_feature_spec()
