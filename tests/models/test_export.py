@@ -40,7 +40,8 @@ def model(trained):
 @pytest.fixture(scope="module")
 def examples(world, encode):
     return [
-        encode({k: v for k, v in row.items() if k not in NEVER_ASKED}) for row in world.valid_rows[:50]
+        encode({k: v for k, v in row.items() if k not in NEVER_ASKED})
+        for row in world.valid_rows[:50]
     ]
 
 
