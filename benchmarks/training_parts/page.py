@@ -10,6 +10,7 @@ from pathlib import Path
 from page_parts import machine
 
 OURS, WITH_INPUT, TOWERS = "ncs4cvr", "ncs4cvr, with its input", "two towers, one trunk"
+PRODUCTS = "ncs4cvr's products alone"
 INK, FAINT, GRID = "#22303c", "#8a97a3", "#e4e8eb"
 COLORS = ("#0b6e99", "#5a8f4e", "#c2952b", "#d1603d", "#8a5aa8")
 
@@ -40,7 +41,7 @@ def write(docs: Path) -> None:
     by = {(c["threads"], c["batch"], c["name"]): c for c in cells}
     _picture(docs / "training.png", by, settings)
     parts = [
-        _head(about),
+        _head(about, by),
         _verdicts(by, settings),
         _table(by, settings),
         "![Time of a step by sharing, and by part](training.png)\n",
@@ -50,18 +51,17 @@ def write(docs: Path) -> None:
     (docs / "training.md").write_text("\n".join(parts))
 
 
-def _head(about: dict) -> str:
+def _head(about: dict, by: dict) -> str:
     return f"""# Training speed
 
 `python benchmarks/training.py --turns {about["turns"]}` on the examples of
 `ncs4cvr run {about["recipe"]}`, {about["date"]}, {about["machine"]},
 TensorFlow {about["tensorflow"]}, seed of the recipe.
 Medians of {about["turns"]} turns; all rows of one column were taken in turns in one process. The
-machine did other work, too (load average {about["load_average"]} on 2 cores): unless it says wall,
-times are by the processor's clock, and ratios are taken turn by turn; examples/s, by the wall's
-clock, are lower than on a free machine. Two threads then share less than two cores (their products
-alone reach no more than one thread's), so the columns of two threads say what the work costs, not
-how well it spreads over two free cores; that has not been measured. The profiler saw one turn.
+load average of the last 15 minutes was {about["load_average"]}, the benchmark's own threads included.
+Unless it says wall, times are by the processor's clock, and ratios are taken turn by turn. The
+profiler saw one turn.
+{_spread(by)}
 
 - **Products alone**: the matrix products of ncs4cvr's dense layers in one step, forward and
   backward, same shapes, nothing else; once all together and once one by one on warm operands. The
@@ -71,6 +71,20 @@ how well it spreads over two free cores; that has not been measured. The profile
   optimizer, the tasks' own losses. `single_task` has two trunks as well.
 - ncs4cvr has random tickets that keep 20 %; the time does not depend on them.
 """
+
+
+def _spread(by: dict) -> str:
+    """How much faster two threads are, by the wall: with two free cores near 2."""
+    batches = sorted({batch for threads, batch, _ in by if threads == 2})
+
+    def times(name: str) -> str:
+        each = [by[1, b, name]["wall_ms"] / by[2, b, name]["wall_ms"] for b in batches]
+        return " and ".join(f"{ratio:.2f}" for ratio in each)
+
+    return (
+        f"With two threads (batch {' and '.join(map(str, batches))}) the products alone run\n"
+        f"{times(PRODUCTS)} times as fast as with one, ncs4cvr's step {times(OURS)} times."
+    )
 
 
 def _verdicts(by: dict, settings: list) -> str:

@@ -78,7 +78,7 @@ def test_the_profiler_finds_every_part_and_the_waiting(step, profiling):
 def test_the_page_is_written_from_the_json_alone(tmp_path):
     from training_parts import page
 
-    names = (page.OURS, "single_task", page.TOWERS, page.WITH_INPUT)
+    names = (page.OURS, "single_task", page.TOWERS, page.WITH_INPUT, page.PRODUCTS)
     clocks = {f"{c}_{k}": 2.0 for c in ("wall", "cpu") for k in ("ms", "to_floor", "to_towers")}
     more = {"gflop": 1.0, "parts": {"dense products": 0.7, "optimizer": 0.3}, "waited": 0.01}
     cells = [{"threads": t, "batch": 8, "name": n, **clocks, **more} for t in (1, 2) for n in names]
@@ -88,4 +88,5 @@ def test_the_page_is_written_from_the_json_alone(tmp_path):
     page.write(tmp_path)
     text = (tmp_path / "training.md").read_text()
     assert "at least 60 % | 50.0% | 50.0% |" in text
+    assert "1.00 times as fast as with one, ncs4cvr's step 1.00 times." in text
     assert (tmp_path / "training.png").stat().st_size > 1000
