@@ -58,7 +58,7 @@ def _head(about: dict, by: dict) -> str:
 `ncs4cvr run {about["recipe"]}`, {about["date"]}, {about["machine"]},
 TensorFlow {about["tensorflow"]}, seed of the recipe.
 Medians of {about["turns"]} turns; all rows of one column were taken in turns in one process. The
-load average of the last 15 minutes was {about["load_average"]}, the benchmark's own threads included.
+load average of 15 minutes was {about["load_average"]}, the benchmark's own threads included.
 Unless it says wall, times are by the processor's clock, and ratios are taken turn by turn. The
 profiler saw one turn.
 {_spread(by)}
