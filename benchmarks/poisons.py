@@ -95,7 +95,7 @@ def all_cells(work: Path) -> list[Cell]:
 
 
 def part(work: Path, kind: str, run_: Callable[..., Json]) -> list[Cell]:
-    """The eve, every poison, and the clean days, run as far as `run_` does."""
+    """The eve, the clean days and every poison, run as far as `run_` does."""
     at = CLEAN.index(DAY)
     some = {
         root: [Cell(f"{kind} {d}", lambda f=root, d=d: run_(work, f, d)) for d in days]
@@ -105,13 +105,13 @@ def part(work: Path, kind: str, run_: Callable[..., Json]) -> list[Cell]:
     return [
         eve,
         Cell(f"{kind} eve", lambda: snapshot(work, kind)),
-        *(Cell(f"{kind} {n}", lambda n=n: until_stopped(work, kind, run_, n)) for n in POISONS),
         *later,
         *some[f"{kind}_early"],
         *(
             Cell(f"{kind} resample {n}", lambda n=n: resample(work, kind, run_, n))
             for n in range(1, RESAMPLES + 1)
         ),
+        *(Cell(f"{kind} {n}", lambda n=n: until_stopped(work, kind, run_, n)) for n in POISONS),
     ]
 
 
