@@ -1,6 +1,8 @@
 """Where Beam's steps run: settings, what is wrong with them, and whom they reach."""
 
+import re
 import socket
+from pathlib import Path
 
 import pytest
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
@@ -12,6 +14,7 @@ from ncs4cvr.pipeline.status import USAGE
 from ncs4cvr.schemas.recipe import Recipe
 
 IMAGE = "sdk_container_image=registry/ncs4cvr:1"
+DOCS = Path(__file__).parents[2] / "docs" / "production.md"
 
 
 def test_without_settings_beam_runs_in_this_process():
@@ -137,3 +140,25 @@ def test_a_text_instead_of_a_tuple_is_refused(recipe):
 def test_set_says_how_beams_options_are_set(recipe):
     with pytest.raises(ValueError, match="--beam KEY=VALUE"):
         recipe.with_settings(["beam=runner=DirectRunner"])
+
+
+def documented() -> list[list[str]]:
+    """Beam's settings of every whole command in the documentation."""
+    commands = re.findall(
+        r"^ncs4cvr (?:.*\\\n)*.*$", DOCS.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    settings = [
+        re.findall(r"--beam (\S+)", command) for command in commands if "..." not in command
+    ]
+    return [each for each in settings if each]
+
+
+@pytest.mark.parametrize("settings", documented(), ids=lambda settings: settings[0])
+def test_beam_understands_the_documented_commands(settings):
+    assert len(beam.arguments(settings)) >= len(settings)
+
+
+def test_the_documentation_has_a_command_for_every_engine():
+    runners = {setting for settings in documented() for setting in settings if "runner=" in setting}
+    names = ("DirectRunner", "PortableRunner", "FlinkRunner", "DataflowRunner")
+    assert runners == {f"runner={name}" for name in names}
