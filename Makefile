@@ -43,8 +43,9 @@ tools: env .venv-tools/bin/bandit
 run: env
 	$(bin)/ncs4cvr run $(ARGS)
 
+# Two at a time, a file's tests by one process: its fixtures are runs of pipelines.
 test: env
-	$(bin)/pytest -m "not e2e and not bench and not faults" $(ARGS)
+	$(bin)/pytest --numprocesses 2 --dist loadfile -m "not e2e and not bench and not faults" $(ARGS)
 
 # Only the server in tests/serving needs Node, with 310 MB of packages: without, it is skipped.
 e2e: env

@@ -62,7 +62,7 @@ setup(
         "bench": ["lightgbm>=4"],
         # In an environment of its own (requirements/kubeflow.txt): TFX 1.16 needs protobuf 3.
         "kubeflow": ["kfp>=2.14,<3"],
-        "test": ["hypothesis>=6.100", "pytest>=8"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"],
         "dev": ["mypy>=1.10", "ruff>=0.9"],
     },
     entry_points={"console_scripts": ["ncs4cvr = ncs4cvr.pipeline.cli:main"]},
