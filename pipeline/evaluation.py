@@ -1,4 +1,4 @@
-"""What the Evaluator measures and demands, from the recipe's outputs, gates and slices."""
+"""What the Evaluator measures and demands, from the recipe's outputs and gates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
     """AUC (MSE for a ratio) and calibration of every output, on the rows where its label counts.
 
     A metric's name is the gate's: `<output>_auc` or `<output>_calibration`. The change thresholds
-    (`worse_by`) take effect where a model was blessed before.
+    (`worse_by`) take effect where a model was blessed before. Slices are the ModelGate's, which has
+    intervals for them; here every slice would cost as much as the whole again.
     """
     model = config_pb2.ModelSpec(
         model_type=constants.TF_GENERIC,
@@ -32,10 +33,7 @@ def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
     )
     return config_pb2.EvalConfig(
         model_specs=[model],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            *(config_pb2.SlicingSpec(feature_keys=[column]) for column in recipe.slices),
-        ],
+        slicing_specs=[config_pb2.SlicingSpec()],
         metrics_specs=[
             config_pb2.MetricsSpec(output_names=[output.name], metrics=_metrics(recipe, output))
             for output in recipe.outputs

@@ -10,7 +10,6 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis import constants
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
@@ -22,8 +21,6 @@ from ncs4cvr.pipeline.run_record import RunRecord, Step
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate
 
-OVERALL = "all"
-
 
 def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str, Any]:
     """The contents of summary.json, from what the components left behind."""
@@ -32,7 +29,6 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
     pushed = _output(steps, "Pusher", "pushed_model")
     verdict, serving = _verdict(steps), _serving(steps)
     model = Path(path_utils.serving_model_path(_output(steps, "Trainer", "model").uri))
-    metrics, slices = _metrics(evaluation)
     tickets = _tickets(steps)
     return {
         "recipe": recipe.name,
@@ -41,7 +37,7 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         **_judged(verdict, serving),
         "pushed_to": pushed.get_string_custom_property("pushed_destination") or None,
         "failures": failures(steps),
-        "metrics": metrics,
+        "metrics": _metrics(evaluation),
         "intervals": _intervals(verdict),
         "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
         "overlap": tickets.get("overlap"),
@@ -58,29 +54,28 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         "test_rows": _rows(
             _output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name
         ),
-        "slices": slices,
+        "slices": _slices(verdict),
     }
 
 
-def _metrics(evaluation: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """The candidate's metrics on all rows, and per slice."""
-    slices = {}
-    for found in tfma.load_metrics(evaluation):
-        slices[_slice_name(found.slice_key)] = {
-            each.key.name: each.value.double_value.value
-            for each in found.metric_keys_and_values
-            if each.key.model_name in ("", constants.CANDIDATE_KEY) and not each.key.is_diff
-        }
-    return slices.pop(OVERALL), slices
+def _metrics(evaluation: str) -> dict[str, float]:
+    """The candidate's metrics on all rows."""
+    (found,) = tfma.load_metrics(evaluation)
+    return {
+        each.key.name: each.value.double_value.value
+        for each in found.metric_keys_and_values
+        if each.key.model_name in ("", constants.CANDIDATE_KEY) and not each.key.is_diff
+    }
 
 
-def _slice_name(key: metrics_for_slice_pb2.SliceKey) -> str:
-    names = []
-    for single in key.single_slice_keys:
-        value = getattr(single, single.WhichOneof("kind"))
-        value = value.decode() if isinstance(value, bytes) else value
-        names.append(f"{single.column}={value}")
-    return ",".join(names) or OVERALL
+def _slices(verdict: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """`column=value` -> the metric of every output there."""
+    found: dict[str, dict[str, float]] = {}
+    for name, output in verdict["outputs"].items():
+        for each in output["slices"]:
+            values = found.setdefault(f"{each['column']}={each['slice']}", {})
+            values[f"{name}_{output['metric']}"] = each["value"]
+    return found
 
 
 def failures(steps: Mapping[str, Step]) -> list[str]:

@@ -75,9 +75,7 @@ def report(world, run):
 def metrics(run):
     """{(model, metric): value}: of the candidate and, where there was one, the baseline."""
     evaluation = run.tasks["evaluator"].artifacts["evaluation"]["uri"]
-    overall = next(
-        each for each in tfma.load_metrics(evaluation) if not each.slice_key.single_slice_keys
-    )
+    (overall,) = tfma.load_metrics(evaluation)
     return {
         (each.key.model_name, each.key.name): each.value.double_value.value
         for each in overall.metric_keys_and_values

@@ -53,9 +53,9 @@ def test_default_metrics_are_off():
     assert not eval_config(RECIPE).options.include_default_metrics.value
 
 
-def test_slices_are_the_recipes_and_the_whole():
-    specs = eval_config(RECIPE).slicing_specs
-    assert [list(s.feature_keys) for s in specs] == [[], ["tab"], ["user_active_degree"]]
+def test_slices_are_left_to_the_model_gate():
+    assert RECIPE.slices
+    assert list(eval_config(RECIPE).slicing_specs) == [config_pb2.SlicingSpec()]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ def test_the_summary_has_every_field(first):
         "Pusher",
     } <= set(first["seconds"])
     assert set(first["slices"]) == {f"tab={tab}" for tab in range(4)}
+    for metrics in first["slices"].values():
+        assert set(metrics) == {"ctr_auc", "cvr_auc", "ctcvr_auc"}
 
 
 def test_the_gate_measures_what_the_evaluator_measures(first):
