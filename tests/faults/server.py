@@ -14,16 +14,20 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
-MODULES = ("local", "summary", "checkup")
+MODULES = ("local", "summary", "checkup", "report", "cli")
 
 
 def serve() -> None:
     """Answers until standard input ends."""
     for name in MODULES:
         importlib.import_module(f"ncs4cvr.pipeline.{name}")
+    # All that a run imports: another user may not be able to read where Python lies.
+    for name in importlib.import_module("ncs4cvr.pipeline.commands").NAMES:
+        importlib.import_module(f"ncs4cvr.pipeline.commands.{name}")
     for name in ("trainer", "preprocessing"):
         importlib.import_module(f"ncs4cvr.models.{name}")
     answers = os.fdopen(os.dup(1), "w")
@@ -55,6 +59,8 @@ def run(arguments: list[str], fault: dict[str, Any], log: str) -> None:
             status = 0
         else:
             status = importlib.import_module("ncs4cvr.pipeline.cli").main(arguments)
+    except BaseException:  # os._exit would leave it untold
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
