@@ -31,6 +31,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[NOTED] = {}
+    page = config.getoption("--table")
+    if page and not Path(page).is_file():  # said now, not after an hour of faults
+        raise pytest.UsageError(f"--table {page}: no such page; its table is renewed, not made")
 
 
 def pytest_sessionfinish(session):
