@@ -112,9 +112,13 @@ def _records(table: pa.Table) -> list[dict[str, Any]]:
         return table.to_pylist()
 
 
+# Unicode's line ends; JSON escapes those of ASCII by itself.
+LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
+
 def dead_letter_line(dead: dict[str, Any]) -> str:
-    """A dead letter as a line of JSON."""
-    return json.dumps(dead, default=_plain, ensure_ascii=False) + "\n"
+    """A dead letter as a line of JSON, whatever its reader takes for the end of a line."""
+    return json.dumps(dead, default=_plain, ensure_ascii=False).translate(LINE_ENDS) + "\n"
 
 
 def _plain(value: Any) -> str:

@@ -175,7 +175,7 @@ def main() -> None:
     options.add_argument("--by", default="ctcvr", help="the output to rank by")
     options.add_argument("--timeout", type=float, default=10, help="seconds a request")
     given = options.parse_args()
-    rows = [json.loads(line) for line in given.input.read_text().splitlines() if line.strip()]
+    rows = [json.loads(line) for line in given.input.read_text().split("\n") if line.strip()]
     if not rows:
         raise SystemExit(f"{given.input} holds no row")
     api, port = (Rest, 8501) if given.rest else (Grpc, 8500)
