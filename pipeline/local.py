@@ -50,7 +50,12 @@ class Damaged(Exception):
 
 
 def run(
-    recipe: Recipe, folder: Path, tickets: Path | None, display: Display, record: RunRecord
+    recipe: Recipe,
+    folder: Path,
+    tickets: Path | None,
+    display: Display,
+    record: RunRecord,
+    last: str = "",
 ) -> None:
     """Runs the recipe's pipeline under `folder`; components of an earlier run are not repeated.
 
@@ -61,6 +66,7 @@ def run(
       recipe, folder: what to run, and where.
       tickets: a folder of tickets to use instead of a search.
       display, record: are told of every component.
+      last: the component to end with; all of them if empty.
 
     Raises:
       ComponentFailed: a component raised.
@@ -82,7 +88,7 @@ def run(
     while True:
         try:
             # What is served may have changed since the last push; the cache would not know.
-            run_pipeline(pipeline, display, record, never_cached=("Pusher",))
+            run_pipeline(pipeline, display, record, ("Pusher",), last)
             break
         except Damaged as found:  # without its folder the cache does not know it; so this ends
             display.say(f"! {found}: made anew")
@@ -136,6 +142,8 @@ def run_pipeline(
             display.end("damaged")
             raise
         except Exception as error:
+            if stop := _stop_behind(error):
+                raise stop from None
             display.end("failed")
             raise ComponentFailed(name, str(error) or type(error).__name__) from error
         record.end(state, seconds, outputs)
@@ -143,6 +151,13 @@ def run_pipeline(
             display.end(CACHED if state == CACHED else f"{seconds:.1f} s")
         if name == last:
             break
+
+
+def _stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C or SIGTERM that Beam made this error of, where one came within its steps."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _finished(name: str, info: object, connection: ConnectionConfig) -> tuple[str, Outputs]:
