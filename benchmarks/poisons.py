@@ -10,7 +10,7 @@ on. Then whole runs: of the clean days, and of the poisons that no data gate sto
 costs is measured with every check and gate off, where it is in the training days: CVR AUC on the
 clean test day, against a model of the clean log. Cells that are done are kept in --work and not
 repeated; --only data makes the first part, and the page says what is missing. Writes
-docs/benchmarks/poisons.md and .json. Some 12 minutes (data) and 40 more on 2 free cores.
+docs/benchmarks/poisons.md and .json. Takes hours; the page says how many.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def unguarded(work: Path, log: str, seed: int) -> Json:
     """
     off = {"data_schema": "", "drift_threshold": 0.0, "day_change": 0.0, "day_auc_change": 0.0}
     changed = recipe(work, CLEAN[-1], log).replace(seed=seed, **off)
-    until(work, f"cost_{log}", changed, "Evaluator", tickets(work))
+    until(work, f"cost_{log}", changed, "Trainer", tickets(work))
     scores = costs.scores(first(work / f"cost_{log}"), changed)
     costs.keep(work / "cells", log, seed, scores)
     return {task: costs.auc(scores, task) for task in costs.TASKS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +34,14 @@ from ncs4cvr.components.ticket_search import TicketSearch
 from ncs4cvr.components.trainer import Trainer
 from ncs4cvr.pipeline.code_version import code_version
 from ncs4cvr.pipeline.evaluation import eval_config
+from ncs4cvr.pipeline.recipe_parts import (
+    SERVING_BOUNDS,
+    for_data_gate,
+    for_gate,
+    for_search,
+    for_training,
+    for_transform,
+)
 from ncs4cvr.pipeline.validation import drift_config, skew_config, skew_pairs
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -255,68 +262,3 @@ def _tickets(
         train_split=train,
         valid_split=validate,
     )
-
-
-# What a component is told is part of its cache key, so it is told no more than it needs.
-
-
-SERVING_BOUNDS = (
-    "serving_auc_tolerance",
-    "max_p99_ms",
-    "max_load_s",
-    "max_model_mb",
-    "max_serving_mb",
-)
-
-
-def for_training(recipe: Recipe) -> Recipe:
-    """The recipe without what training does not depend on: gates, checks and where the log lies."""
-    log = dataclasses.replace(recipe.log, events="", users="", videos="", history="", until="")
-    unset = dict.fromkeys(SERVING_BOUNDS, 0.0)
-    return recipe.replace(
-        log=log,
-        gates=(),
-        slices=(),
-        attribution="",
-        data_schema="",
-        drift_threshold=0.0,
-        day_change=Recipe.day_change,
-        day_auc_change=Recipe.day_auc_change,
-        keep_versions=Recipe.keep_versions,
-        beam=(),
-        **unset,
-    )
-
-
-def for_data_gate(recipe: Recipe) -> Recipe:
-    """What the data gate depends on: columns, days, and how far they may differ."""
-    about = {"day_change": recipe.day_change, "day_auc_change": recipe.day_auc_change}
-    return for_transform(recipe).replace(**about)
-
-
-def for_gate(recipe: Recipe) -> Recipe:
-    """What the model gate depends on: outputs, gates and slices."""
-    about = dict(recipe.__dict__)
-    log = dataclasses.replace(for_training(recipe).log, splits=())
-    names = ("name", "tasks", "products", "gates", "slices")
-    return Recipe(log=log, features=(), **{name: about[name] for name in names})
-
-
-def for_search(recipe: Recipe) -> Recipe:
-    """What the ticket search depends on: training, but not controls, export and warm start."""
-    return for_training(recipe).replace(
-        control="",
-        weights="f32",
-        embeddings="f32",
-        compute="auto",
-        warm_start="off",
-        warm_rows="new",
-        warm_learning_rate=0.0,
-    )
-
-
-def for_transform(recipe: Recipe) -> Recipe:
-    """What preprocessing depends on: features and labels; a warm start needs the days, too."""
-    log = for_training(recipe).log
-    plain = Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)
-    return plain.replace(warm_start=recipe.warm_start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,11 +49,7 @@ limit.
 
 def write_json(docs: Path, measured: Json) -> None:
     """Keeps what was measured (`cells`, `losses`, `checks`, `limits`), and on what."""
-    about = {
-        **machine.facts(),
-        "tfx": importlib.metadata.version("tfx"),
-        "load_average": round(os.getloadavg()[2], 1),
-    }
+    about = {**machine.facts(), "tfx": importlib.metadata.version("tfx")}
     docs.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"about": about, **measured}, indent=1)
     (docs / "poisons.json").write_text(text + "\n", encoding="utf-8")
@@ -67,9 +62,10 @@ def write(docs: Path) -> None:
     parts = [HEAD, "\n".join(_table(cells, losses)), "\n", *_verdict(cells, losses)]
     parts += [_cost(cells, losses), VALUES, "\n".join(_values(made)), "\n"]
     parts += [*_reasons(cells), *_clean(cells)]
+    hours = sum(cell.get("seconds", 0) for cell in cells.values()) / 3600
     parts.append(
-        f"\nMachine: {about['machine']}, TFX {about['tfx']}, {about['date']}; load average "
-        f"{about['load_average']}.\n"
+        f"\nMachine: {about['machine']}, TFX {about['tfx']}, {about['date']}; the runs add "
+        f"up to {hours:.1f} hours.\n"
     )
     (docs / "poisons.md").write_text("".join(parts), encoding="utf-8")
 

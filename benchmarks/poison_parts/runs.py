@@ -18,6 +18,7 @@ from ncs4cvr.components.data_gate import DataRefused
 from ncs4cvr.components.records import LogError
 from ncs4cvr.pipeline import local, recipe_files
 from ncs4cvr.pipeline.cli import main as ncs4cvr
+from ncs4cvr.pipeline.display import Display, chatter_to
 from ncs4cvr.pipeline.meter import Meter
 from ncs4cvr.pipeline.run_record import RunRecord
 from ncs4cvr.schemas.log import Split
@@ -58,9 +59,9 @@ def run(work: Path, root: str, chosen: Recipe, tickets: Path | None) -> Json:
 
 
 def data_only(work: Path, root: str, chosen: Recipe) -> Json:
-    """The run of a recipe up to Transform: what the data gate says, and the value of each check."""
+    """The run of a recipe up to the data gate: what it says, and the value of each check."""
     try:
-        until(work, root, chosen, "Transform")
+        until(work, root, chosen, "DataGate")
         found: Json = {"stopped_by": ""}
     except local.ComponentFailed as error:
         cause = error.__cause__
@@ -73,39 +74,12 @@ def data_only(work: Path, root: str, chosen: Recipe) -> Json:
     return found | {"values": margins.values(work / root / chosen.name, chosen)}
 
 
-def until(
-    work: Path, root: str, chosen: Recipe, component: str, tickets: Path | None = None
-) -> None:
-    """The run of a recipe, ended where a component would begin; raises what stops it before."""
+def until(work: Path, root: str, chosen: Recipe, last: str, tickets: Path | None = None) -> None:
+    """The run of a recipe, ended after a component; raises what stops it before."""
     folder = work / root / chosen.name
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        local.run(chosen, folder, tickets, Until(component), RunRecord(Meter()))  # type: ignore[arg-type]
-    except Reached:
-        return
-    raise RuntimeError(f"a pipeline without {component}")
-
-
-class Reached(Exception):
-    """The component that a run ends with would begin."""
-
-
-class Until:
-    """Stands in for a Display, and ends the run at a component."""
-
-    def __init__(self, component: str):
-        self.component = component
-
-    def say(self, text: str) -> None:
-        """Tells nobody."""
-
-    def start(self, component: str) -> None:
-        """Raises Reached at the component."""
-        if component == self.component:
-            raise Reached
-
-    def end(self, how: str) -> None:
-        """Tells nobody."""
+    with chatter_to(folder / "run.log"):
+        local.run(chosen, folder, tickets, Display(io.StringIO()), RunRecord(Meter()), last)
 
 
 def _complaints(text: str) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from ncs4cvr.components.parsing import dead_letter_line
 from ncs4cvr.components.records import LogError
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Split
@@ -379,11 +378,3 @@ def test_counts_are_written_beside_the_dead_letters(logs, tmp_path):
         "click", "completion", "conversion", "day", "split", "tab", "time_ms", "user_id",
         "video_id",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("end", ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
-def test_a_dead_letter_is_one_line_whatever_came(end):
-    line = dead_letter_line({"came": f"视频{end}"})
-    assert len(line.splitlines()) == 1
-    assert json.loads(line) == {"came": f"视频{end}"}
-    assert "视频" in line  # for people to read

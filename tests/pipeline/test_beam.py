@@ -9,7 +9,8 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
 from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.cli import main
-from ncs4cvr.pipeline.create import Places, create_pipeline, for_training
+from ncs4cvr.pipeline.create import Places, create_pipeline
+from ncs4cvr.pipeline.recipe_parts import for_training
 from ncs4cvr.pipeline.status import USAGE
 from ncs4cvr.schemas.recipe import Recipe
 

@@ -1,6 +1,5 @@
 """The wiring: what waits for what, and which choices leave components out."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -12,15 +11,8 @@ from tfx.types import standard_artifacts
 
 from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.code_version import sources
-from ncs4cvr.pipeline.create import (
-    SERVING_BOUNDS,
-    Places,
-    create_pipeline,
-    for_gate,
-    for_search,
-    for_training,
-    for_transform,
-)
+from ncs4cvr.pipeline.create import Places, create_pipeline
+from ncs4cvr.pipeline.recipe_parts import SERVING_BOUNDS
 
 PLACES = Places(artifacts="/a", serving="/s", checkpoints="/c")
 
@@ -133,12 +125,6 @@ def test_the_check_is_done_anew_when_what_it_starts_changes():
     assert "ncs4cvr.components.serving_replay" in sources("ncs4cvr.components.serving_check")
 
 
-def test_training_and_gate_do_not_know_how_far_the_log_goes_on(recipe):
-    longer = recipe.replace(log=dataclasses.replace(recipe.log, until="2022-01-09"))
-    assert for_training(longer) == for_training(recipe)
-    assert for_gate(longer) == for_gate(recipe)
-
-
 def test_a_warm_start_reads_the_run_of_an_earlier_day(recipe):
     found = components(recipe.replace(warm_start="on", search_every_days=3))
     for name in ("Trainer", "TicketSearch"):
@@ -160,26 +146,9 @@ def test_only_what_renews_itself_looks_back(recipe, changes, reading):
     assert ("LastRun" in found) == bool(reading)
 
 
-def test_the_search_does_not_know_how_training_starts(recipe):
-    changed = recipe.replace(warm_start="on", warm_rows="all", warm_learning_rate=0.1)
-    assert for_search(changed) == for_search(recipe)
-
-
 def test_it_compiles(recipe):
     ir = compiler.Compiler().compile(create_pipeline(recipe, PLACES))
     assert ir.pipeline_info.id == "tiny"
-
-
-def test_training_does_not_know_gates_slices_checks_and_files(recipe):
-    changed = recipe.replace(gates=recipe.gates[:1], slices=(), drift_threshold=0.5)
-    assert for_training(changed) == for_training(recipe)
-    assert for_training(recipe.replace(keep=0.3)) != for_training(recipe)
-
-
-def test_transform_does_not_know_the_model(recipe):
-    changed = recipe.replace(hidden=(4,), learning_rate=0.5, sharing="single_task", seed=9)
-    assert for_transform(changed) == for_transform(recipe)
-    assert for_transform(recipe.replace(features=recipe.features[:-1])) != for_transform(recipe)
 
 
 def test_building_a_pipeline_loads_no_model_code(tiny_recipe_file):

@@ -4,7 +4,7 @@ TRAINING = "of a component that trains; the tests of the model provoke it"
 DEFECT = "an invariant: only a defect of ncs4cvr would show it"
 INSIDE = "caught, or told as part of another message"
 DISK = "a disk that fails; tests/components/test_versions.py"
-CLIENT = "of the kit's client, a script by itself: tests/pipeline/test_serving_kit.py"
+CLIENT = "of the kit's client, a script by itself: tests/pipeline/kit/test_client.py"
 KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 
 #: The longest fixed piece of a message -> why it is not on the page.
