@@ -155,9 +155,11 @@ def run_pipeline(
 
 def _stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     """The Ctrl-C or SIGTERM that Beam made this error of, where one came within its steps."""
-    while error and not isinstance(error, KeyboardInterrupt):
+    while error:
+        if isinstance(error, KeyboardInterrupt):
+            return error
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 def _finished(name: str, info: object, connection: ConnectionConfig) -> tuple[str, Outputs]:
