@@ -64,13 +64,21 @@ def remove(path: str) -> None:
 
 
 def write_buckets(
-    path: str, kind: str, unit: int, tables: Iterable[tuple[pa.Table, np.ndarray]]
+    path: str,
+    kind: str,
+    unit: int,
+    tables: Iterable[tuple[pa.Table, np.ndarray]],
+    at_once: int = 0,
 ) -> list[tuple[int, Ref]]:
-    """Writes each table's rows bucket by bucket into one file; returns (bucket, where) pairs."""
+    """Writes tables' rows bucket by bucket into one file; returns (bucket, where) pairs.
+
+    at_once: cut no fewer rows than this at a time (but for the last), so that with many buckets
+    pieces do not become a row or two each.
+    """
     refs: list[tuple[int, Ref]] = []
     with contextlib.ExitStack() as stack:
         writer = None
-        for table, buckets in tables:
+        for table, buckets in _gathered(tables, at_once):
             if writer is None:
                 stream = stack.enter_context(create(stack.enter_context(writing(path))))
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -84,6 +92,24 @@ def write_buckets(
                 writer.write_table(ordered.slice(start, end - start))
                 refs.append((bucket, Ref(kind, path, unit, len(refs))))
     return refs
+
+
+def _gathered(
+    tables: Iterable[tuple[pa.Table, np.ndarray]], rows: int
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The tables, put together until they have so many rows."""
+    held: list[tuple[pa.Table, np.ndarray]] = []
+    for each in tables:
+        held.append(each)
+        if sum(table.num_rows for table, _ in held) >= rows:
+            yield _together(held)
+            held.clear()
+    if held:
+        yield _together(held)
+
+
+def _together(held: list[tuple[pa.Table, np.ndarray]]) -> tuple[pa.Table, np.ndarray]:
+    return pa.concat_tables([t for t, _ in held]), np.concatenate([b for _, b in held])
 
 
 def read_refs(refs: Iterable[Ref], kind: str) -> pa.Table | None:

@@ -28,6 +28,7 @@ from ncs4cvr.components.tf_example import encode
 from ncs4cvr.components.times import day_number
 
 COUNTS = "counts"
+PIECE_ROWS = 64  # that a reader writes for a bucket, on average and if it has them
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
@@ -56,7 +57,8 @@ class _Step(beam.DoFn):
     def _write(
         self, name: str, kind: str, unit: int, tables: Iterable[tuple[pa.Table, np.ndarray]]
     ) -> list[tuple[int, Ref]]:
-        return write_buckets(f"{self._temp}/{name}-{unit:05d}.arrow", kind, unit, tables)
+        path = f"{self._temp}/{name}-{unit:05d}.arrow"
+        return write_buckets(path, kind, unit, tables, self._plan.buckets * PIECE_ROWS)
 
     def _one(self, kind: str, unit: int, table: pa.Table) -> tuple[int, Ref]:
         return self._write(kind, kind, unit, [(table, np.full(table.num_rows, unit))])[0]

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from ncs4cvr.models.analyzers import mean_and_deviation, quantiles
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -87,17 +88,24 @@ def _number(f: Feature, x, tables, recipe) -> tf.Tensor:
     if f.zero_apart:
         return _zero_or_bucket(f, x)
     if f.bins:
-        bucket = tft.bucketize(x, f.bins, name=f.name)
+        bucket = _bucketed(f, x)
         return _dense(_with_values(bucket, bucket.values + 1), 1)[:, 0]
     if f.log:
         x = _with_values(x, tf.sign(x.values) * tf.math.log1p(tf.abs(x.values)))
-    return _dense(tft.scale_to_z_score(x, name=f.name), 1)[:, 0]
+    mean, deviation = tf.unstack(mean_and_deviation(x.values))
+    scaled = (x.values - mean) / tf.where(deviation > 0, deviation, 1.0)
+    return _dense(_with_values(x, scaled), 1)[:, 0]
+
+
+def _bucketed(f: Feature, x: tf.SparseTensor) -> tf.SparseTensor:
+    """The quantile bucket, from 0, of every value."""
+    return tft.apply_buckets(x, quantiles(x.values, f.bins), name=f.name)
 
 
 def _zero_or_bucket(f: Feature, x: tf.SparseTensor) -> tf.Tensor:
     """1 for zero, 1 + its quantile bucket (from 1) for any other value."""
     zero = tf.sparse.retain(x, x.values == 0)
-    bucket = tft.bucketize(tf.sparse.retain(x, x.values != 0), f.bins, name=f.name)
+    bucket = _bucketed(f, tf.sparse.retain(x, x.values != 0))
     ones = _with_values(zero, tf.ones_like(zero.values, bucket.dtype))
     # An entry is in one of the two, so the sum is the one that there is.
     return (_dense(ones, 1) + _dense(_with_values(bucket, bucket.values + 2), 1))[:, 0]
