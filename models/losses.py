@@ -1,4 +1,4 @@
-"""Losses of single tasks, each averaged over the rows where the task is defined."""
+"""Losses of single tasks per row, and their mean over the rows where a task is defined."""
 
 from __future__ import annotations
 
@@ -33,9 +33,13 @@ def mse(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
 LOSSES = {"bce": bce, "focal": focal, "mse": mse}
 
 
-def over_sample_space(rows: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
-    """sum(given * rows) / sum(given), 0 for a batch without such rows (PLE, section 3.3)."""
-    return tf.math.divide_no_nan(tf.reduce_sum(given * rows), tf.reduce_sum(given))
+def mean(rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """sum(rows) / count, 0 for a batch without rows that count (PLE, section 3.3).
+
+    The count is that of the whole batch: where devices divide it among them, each has a part of
+    the sum, and their gradients add up to the batch's.
+    """
+    return tf.math.divide_no_nan(tf.reduce_sum(rows), count)
 
 
 def product_logit(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -49,6 +53,5 @@ def product_logit(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def above(logit: tf.Tensor, parent: tf.Tensor) -> tf.Tensor:
-    """.6 mean(max(p_conversion - p_click, 0)): AITM's label constraint (KDD 2021, eq. 9)."""
-    excess = tf.nn.relu(tf.sigmoid(logit) - tf.sigmoid(parent))
-    return CONSTRAINT * tf.reduce_mean(excess)
+    """.6 max(p_conversion - p_click, 0) per row: AITM's label constraint (KDD 2021, eq. 9)."""
+    return CONSTRAINT * tf.nn.relu(tf.sigmoid(logit) - tf.sigmoid(parent))

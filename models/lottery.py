@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from ncs4cvr.models.ranker import Ranker, compiled
 from ncs4cvr.models.search import Round, RoundEnd, best_round, keep_schedule, search
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
+from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
 
@@ -36,21 +36,39 @@ class Search(NamedTuple):
     first: list[list[Ticket]]
 
 
-def build(recipe: Recipe, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor]) -> Ranker:
+def build(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    batch: Mapping[str, tf.Tensor],
+    workers: Workers | None = None,
+) -> Ranker:
     """A compiled ranker with all its variables, initialised from the recipe's seed alone."""
+    workers = workers or alone()
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
-    model = compiled(recipe, sizes)
-    model(batch)
-    model.optimizer.build(model.trainable_variables)
+    with workers.strategy.scope():
+        model = compiled(recipe, sizes, workers.count)
+        model(batch)
+        model.optimizer.build(model.trainable_variables)
     return model
+
+
+def on_one_device(
+    model: Ranker, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor]
+) -> Ranker:
+    """A copy of a trained model without the strategy that it was trained under, for export."""
+    if model.distribute_strategy is tf.distribute.get_strategy():
+        return model
+    copy = build(model.recipe, sizes, batch)
+    for source, target in zip(model.weights, copy.weights, strict=True):
+        target.assign(source.numpy())
+    return copy
 
 
 def joint_model(
     recipe: Recipe,
     sizes: Mapping[str, int],
     train: Batches,
-    valid: Batches,
     rows: int,
     found: Tickets | None,
     words: Words | None = None,
@@ -60,21 +78,21 @@ def joint_model(
     Args:
       recipe: what to build; `control` says what becomes of the tickets.
       sizes: ids per vocabulary.
-      train, valid: the splits; the first is used only to warm up a new start.
-      rows: rows of the training split.
+      train: the training split, used only to warm up a new start.
+      rows: of the training split.
       found: by `find_tickets`; None for sharings without tickets.
       words: of the vocabularies, where the tickets may be of another day.
 
     Raises:
       ValueError: the tickets do not fit the recipe.
     """
-    batch = next(iter(valid.in_order(recipe.batch_size)))
+    batch, workers = train.no_rows(), train.workers
     start: list[np.ndarray] = []
     if found and recipe.control == "new_start":
-        other = build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, batch)
+        other = build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, batch, workers)
         warm_up(other, train, rows)
         start = [w.numpy() for w in other.trainable_variables]
-    model = build(recipe, sizes, batch)
+    model = build(recipe, sizes, batch, workers)
     if found:
         apply_tickets(model, controlled(found, recipe.control, recipe.seed, start), words)
     return model
@@ -128,11 +146,11 @@ def search_rounds(
       recipe, sizes, train, valid, rows: see `find_tickets`.
       keeps: the share of connections kept after each round, falling.
     """
-    batch = next(iter(valid.in_order(recipe.batch_size)))
-    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch)
+    batch, workers = train.no_rows(), train.workers
+    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
     warm_up(joint, train, rows)
     start = [w.numpy() for w in joint.trainable_variables]
-    copies = build(recipe.replace(sharing="single_task"), sizes, batch)
+    copies = build(recipe.replace(sharing="single_task"), sizes, batch, workers)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]
     first: list[list[Ticket]] = []
@@ -204,10 +222,10 @@ def changed(
       found: the tickets that are kept.
       words: of today's vocabularies.
     """
-    batch = next(iter(train.in_order(recipe.batch_size)))
-    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch)
+    batch, workers = train.no_rows(), train.workers
+    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
     apply_tickets(joint, found, words)
-    copies = build(recipe.replace(sharing="single_task"), sizes, batch)
+    copies = build(recipe.replace(sharing="single_task"), sizes, batch, workers)
     copy_start(joint, copies)
     stop = RoundEnd(recipe, True, found.facts["rounds"][0]["steps"], list)
     for epoch in range(recipe.search_epochs):
@@ -227,12 +245,18 @@ def changed(
 
 def warm_up(model: Ranker, train: Batches, rows: int) -> None:
     """`recipe.warmup_steps` joint steps, in as many passes over the `rows` as that takes."""
-    recipe = model.recipe
-    pass_steps = math.ceil(rows / recipe.batch_size)
-    for epoch in range(math.ceil(recipe.warmup_steps / pass_steps)):
-        left = recipe.warmup_steps - epoch * pass_steps
+    recipe, epoch, left = model.recipe, 0, model.recipe.warmup_steps
+
+    def count(steps: int) -> bool:
+        nonlocal left
+        left -= steps
+        return False
+
+    while left > 0:
         batches = train.epoch(epoch, recipe.batch_size, recipe.seed + 1).take(left)
-        training.train_epoch(model, batches, min(left, pass_steps) * recipe.batch_size, "warm-up")
+        shown = min(rows, left * recipe.batch_size)
+        training.train_epoch(model, batches, shown, "warm-up", count)
+        epoch += 1
 
 
 def task_metric(task: Task, metrics: Mapping[str, float]) -> str:

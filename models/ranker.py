@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from ncs4cvr.models import losses
+from ncs4cvr.models import exchange, losses
 from ncs4cvr.models.dense import MaskedMLP
 from ncs4cvr.models.embeddings import FieldEmbedding, Lookup
 from ncs4cvr.models.experts import MultiGateExperts, ProgressiveExperts
@@ -21,7 +21,6 @@ from ncs4cvr.models.steps import several
 from ncs4cvr.models.towers import AdaptiveTransfer, CrossStitch, EntireSpace, SubNetworkRouting
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
-from ncs4cvr.schemas.tasks import Task
 
 SHARINGS: dict[str, type[Sharing]] = {
     "single_task": SingleTask,
@@ -111,14 +110,15 @@ class Ranker(tfrs.models.Model):
     Args:
       recipe: what to build.
       sizes: ids per vocabulary, padding included.
+      workers: processes that train it together, under the strategy in whose scope it is made.
 
     Raises:
       ValueError: the sharing needs a task that is given another's label, and there is none.
     """
 
-    def __init__(self, recipe: Recipe, sizes: Mapping[str, int]):
+    def __init__(self, recipe: Recipe, sizes: Mapping[str, int], workers: int = 1):
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.workers = recipe, workers
         self.sharing = _sharing(recipe)
         self.parents = parents(recipe, self.sharing.sample_space)
         trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
@@ -130,7 +130,7 @@ class Ranker(tfrs.models.Model):
         # Traced once a model, not once an epoch.
         traced = functools.partial(tf.function, reduce_retracing=True, autograph=False)
         self.compiled_step = traced(self.train_step)
-        self.compiled_steps = traced(functools.partial(several, self.train_step))
+        self.compiled_steps = traced(functools.partial(several, self))
         self.compiled_call = traced(lambda inputs: self(inputs))
 
     def logits(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
@@ -159,56 +159,106 @@ class Ranker(tfrs.models.Model):
         """Transformed features -> {task: probability [batch]}."""
         return self.probabilities(self.logits(inputs, training))
 
-    def task_losses(self, inputs: Mapping[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
-        """One weighted loss per task, each averaged over the task's own rows."""
+    def row_counts(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Rows of a batch, and rows of each task's own: [1 + tasks]."""
+        rows = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
+        tasks = self.recipe.tasks
+        own = [tf.reduce_sum(_column(inputs, t.given)) if t.given else rows for t in tasks]
+        return tf.stack([rows, *own])
+
+    def task_losses(
+        self, inputs: Mapping[str, tf.Tensor], training: bool, counts: tf.Tensor | None = None
+    ) -> list[tf.Tensor]:
+        """One weighted loss per task, each averaged over the task's own rows.
+
+        Args:
+          inputs: transformed features and labels.
+          training: whether dropout is on.
+          counts: `row_counts` of the whole batch where these rows are a part of it: then these
+            losses are parts of the batch's, too.
+        """
+        counts = self.row_counts(inputs) if counts is None else counts
         logits = self.logits(inputs, training)
         learned = []
         for t, (task, logit) in enumerate(zip(self.recipe.tasks, logits, strict=True)):
             parent = logits[self.parents[t]] if t in self.parents else None
-            learned.append(task.weight * self._loss(task, inputs, logit, parent))
+            learned.append(task.weight * self._loss(t, inputs, logit, parent, counts))
         return learned
 
-    def _loss(self, task: Task, inputs, logit: tf.Tensor, parent: tf.Tensor | None) -> tf.Tensor:
+    def _loss(
+        self, t: int, inputs, logit: tf.Tensor, parent: tf.Tensor | None, counts: tf.Tensor
+    ) -> tf.Tensor:
+        task, of_rows = self.recipe.tasks[t], losses.LOSSES[self.recipe.tasks[t].loss]
         label, given = _column(inputs, task.label), tf.ones_like(logit)
         if task.given:
             given = _column(inputs, task.given)
         if parent is None:
-            return losses.over_sample_space(losses.LOSSES[task.loss](label, logit), given)
+            return losses.mean(given * of_rows(label, logit), counts[1 + t])
         label *= given
         if self.sharing.sample_space == "product":
-            z = losses.product_logit(parent, logit)
-            return tf.reduce_mean(losses.LOSSES[task.loss](label, z))
-        return tf.reduce_mean(losses.LOSSES[task.loss](label, logit)) + losses.above(logit, parent)
+            rows = of_rows(label, losses.product_logit(parent, logit))
+        else:
+            rows = of_rows(label, logit) + losses.above(logit, parent)
+        return losses.mean(rows, counts[0])
 
     def compute_loss(self, inputs, training: bool = False) -> tf.Tensor:
         """Sum of the tasks' losses."""
         return tf.add_n(self.task_losses(inputs, training))
 
     def _penalty(self) -> list[tf.Tensor]:
-        """What the sharing itself costs (SNR's open connections)."""
-        return [self.recipe.snr_penalty * loss for loss in self.sharing.losses]
+        """What the sharing itself costs (SNR's open connections), this device's part of it."""
+        devices = self.distribute_strategy.num_replicas_in_sync
+        return [self.recipe.snr_penalty / devices * loss for loss in self.sharing.losses]
 
-    def train_step(self, inputs):
-        """One joint step of all tasks, or one step a task in turn (`alternating`)."""
+    def everywhere(self, counts: tf.Tensor) -> tf.Tensor:
+        """The sum over all workers of what each counted in its rows."""
+        strategy = self.distribute_strategy
+        if self.workers == 1:
+            return counts
+        part = self.workers / strategy.num_replicas_in_sync  # all devices of a worker bring it
+        # A product first: what is summed must have been made on the device.
+        total = strategy.run(lambda mine: exchange.summed([mine * part])[0], (counts,))
+        return strategy.experimental_local_results(total)[0]
+
+    def train_step(self, inputs, counts: tf.Tensor | None = None):
+        """One joint step of all tasks, or one step a task in turn (`alternating`).
+
+        Args:
+          inputs: this worker's rows of the batch.
+          counts: `row_counts` of the whole batch, of all workers; counted if not given.
+        """
+        if counts is None:
+            counts = self.everywhere(self.row_counts(inputs))
         tasks = range(len(self.recipe.tasks))
         if self.recipe.schedule == "joint":
-            losses_ = self._step(inputs, tasks)
+            losses_ = self._step(inputs, tasks, counts)
         else:
-            losses_ = [self._step(inputs, [t])[0] for t in tasks]
+            losses_ = [self._step(inputs, [t], counts)[0] for t in tasks]
         names = [f"{t.name}_loss" for t in self.recipe.tasks]
         return {"loss": tf.add_n(losses_), **dict(zip(names, losses_, strict=True))}
 
-    def _step(self, inputs, tasks: Sequence[int]) -> list[tf.Tensor]:
+    def _step(self, inputs, tasks: Sequence[int], counts: tf.Tensor) -> list[tf.Tensor]:
+        strategy = self.distribute_strategy
+        on_device = functools.partial(self._device_step, tasks=tasks)
+        with self._only_tickets_move(tasks):
+            every = strategy.run(on_device, (inputs, counts))
+        return [strategy.experimental_local_results(loss)[0] for loss in every]
+
+    def _device_step(self, inputs, counts: tf.Tensor, tasks: Sequence[int]) -> list[tf.Tensor]:
+        rows = exchange.own_rows(inputs, self.workers)
         with tf.GradientTape() as tape:
-            every = self.task_losses(inputs, training=True)
+            every = self.task_losses(rows, True, counts)
             chosen = [every[t] for t in tasks]
             total = tf.add_n(chosen + self._penalty())
         variables = self.trainable_variables
         gradients = tape.gradient(total, variables)
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        with self._only_tickets_move(tasks):
-            self.optimizer.apply_gradients(pairs)
-        return chosen
+        found = [g for g, _ in pairs]
+        summed = exchange.summed([*found, *chosen])
+        gradients, chosen = summed[: len(found)], summed[len(found) :]
+        pairs = list(zip(gradients, (v for _, v in pairs), strict=True))
+        self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+        return list(chosen)
 
     def _only_tickets_move(self, tasks: Sequence[int]):
         # In joint steps the gradient outside the union of the tickets is 0 at every step, so that
@@ -267,8 +317,8 @@ def parents(recipe: Recipe, sample_space: str) -> dict[int, int]:
     return found
 
 
-def compiled(recipe: Recipe, sizes: Mapping[str, int]) -> Ranker:
+def compiled(recipe: Recipe, sizes: Mapping[str, int], workers: int = 1) -> Ranker:
     """A ranker with its optimizer, ready to fit."""
-    model = Ranker(recipe, sizes)
+    model = Ranker(recipe, sizes, workers)
     model.compile(optimizer=LazyAdam(recipe.learning_rate))
     return model

@@ -5,22 +5,35 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import lottery, recording, renewal, trained, training, warm
+from ncs4cvr.models import launch, lottery, recording, renewal, trained, training, warm
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import CHECKED_EXAMPLES, export
 from ncs4cvr.models.preprocessing import DAY, vocabularies, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.tickets import FACTS, Tickets
+from ncs4cvr.models.workers import Workers, alone, assemble
 from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")
+AfterEpoch = Callable[[int, float, Mapping[str, float]], None]
+#: Of what TFX hands to run_fn.
+ARGUMENTS = (
+    "custom_config",
+    "transform_output",
+    "train_files",
+    "eval_files",
+    "model_run_dir",
+    "serving_model_dir",
+)
 
 
 def run_fn(fn_args: Any) -> None:
@@ -34,25 +47,47 @@ def run_fn(fn_args: Any) -> None:
       raw_examples: pattern of raw examples of the validation split, to record with the model's
         predictions in `fn_args.model_run_dir`.
     """
+    recipe = Recipe.from_json(fn_args.custom_config["recipe"])
+    arguments = {name: getattr(fn_args, name) for name in ARGUMENTS}
+    if recipe.distribution == "workers":
+        launch.together("train", arguments, recipe)
+    else:
+        train(**arguments)
+
+
+def train(**arguments: Any) -> None:
+    """What run_fn does, in this process: alone or as one of several workers; see there."""
+    fn_args = SimpleNamespace(**arguments)
     config = fn_args.custom_config
     recipe = Recipe.from_json(config["recipe"])
+    workers = assemble(recipe, os.environ)
     transform_graph = tft.TFTransformOutput(fn_args.transform_output)
     found = Tickets.load(config["tickets"]) if config.get("tickets") else None
-    model = fitted(fn_args, recipe, transform_graph, found)
-    raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
-    examples = list(raw.take(recording.ROWS).as_numpy_iterator())
-    where = f"{fn_args.model_run_dir}/{recording.FILE}"
-    recording.record(model, transform_graph, examples, where)
-    export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
-    tf.io.gfile.rmtree(config["checkpoint"])
+    model = fitted(fn_args, recipe, transform_graph, found, workers)
+    if workers.chief:
+        raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
+        examples = list(raw.take(recording.ROWS).as_numpy_iterator())
+        where = f"{fn_args.model_run_dir}/{recording.FILE}"
+        recording.record(model, transform_graph, examples, where)
+        export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
+        tf.io.gfile.rmtree(config["checkpoint"])
+    workers.part(done=lambda: not tf.io.gfile.exists(config["checkpoint"]))
 
 
 def fitted(
-    fn_args: Any, recipe: Recipe, transform_graph: tft.TFTransformOutput, found: Tickets | None
+    fn_args: Any,
+    recipe: Recipe,
+    transform_graph: tft.TFTransformOutput,
+    found: Tickets | None,
+    workers: Workers | None = None,
 ) -> Ranker:
-    """Trains and saves what the next day may go on from; see `run_fn`."""
-    config = fn_args.custom_config
-    valid = Batches(fn_args.eval_files, transform_graph)
+    """Trains; the chief saves what the next day may go on from; see `run_fn`.
+
+    Returns:
+      The model, in every worker, on one device.
+    """
+    config, workers = fn_args.custom_config, workers or alone()
+    valid = Batches(fn_args.eval_files, transform_graph, workers=workers)
     sizes = vocabulary_sizes(recipe, transform_graph)
     words = vocabularies(recipe, transform_graph)
     start, after = _start(recipe, config.get("last_run", ""), found)
@@ -61,25 +96,16 @@ def fitted(
             "warm_rows=new needs the column day, which these examples do not have; expected those "
             "of VideoLogExampleGen. Set warm_rows=all"
         )
-    train = Batches(fn_args.train_files, transform_graph, after)
+    train = Batches(fn_args.train_files, transform_graph, after, workers)
     rows = train.count()
     if not rows and after:
         raise ValueError(
             f"the training split ends on {recipe.trained_to} and has no row after {start['from']}, "
             "up to which the last pushed model was trained; look at the log, or set warm_rows=all"
         )
-    model = lottery.joint_model(recipe, sizes, train, valid, rows, found, words)
+    model = lottery.joint_model(recipe, sizes, train, rows, found, words)
     if start["from"]:
         start |= warm.carry(model, config["last_run"], words)
-    board = tf.summary.create_file_writer(fn_args.model_run_dir)
-
-    def after_epoch(epoch: int, loss: float, metrics: Mapping[str, float]) -> None:
-        with board.as_default(step=epoch + 1):
-            _scalar("loss", loss)
-            for name, value in metrics.items():
-                _scalar(f"validation/{name}", value)
-        board.flush()
-
     began = time.monotonic()
     history = training.fit(
         model,
@@ -87,21 +113,24 @@ def fitted(
         valid,
         rows=rows,
         checkpoint=config["checkpoint"],
-        after_epoch=after_epoch,
+        after_epoch=_board(fn_args.model_run_dir) if workers.chief else _nobody,
     )
-    facts = {
-        "best_epoch": history.best + 1,
-        "epochs": history.epochs,
-        "seconds": time.monotonic() - began,
-        "parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
-        "start": {**start, "rows": rows},
-    }
-    with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
-        out.write(json.dumps(facts))
-    trained.save(model, fn_args.transform_output, fn_args.model_run_dir)
-    if recipe.renews:
-        warm.save(model, words, found, fn_args.model_run_dir)
-    return model
+    seconds = time.monotonic() - began
+    own = lottery.on_one_device(model, sizes, train.no_rows())
+    if workers.chief:
+        facts = {
+            "best_epoch": history.best + 1,
+            "epochs": history.epochs,
+            "seconds": seconds,
+            "parameters": sum(int(tf.size(v)) for v in own.trainable_variables),
+            "start": {**start, "rows": rows},
+        }
+        with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
+            out.write(json.dumps(facts))
+        trained.save(own, fn_args.transform_output, fn_args.model_run_dir)
+        if recipe.renews:
+            warm.save(model, words, found, fn_args.model_run_dir)
+    return own
 
 
 def _start(
@@ -119,6 +148,24 @@ def _start(
     return {"from": day, "why": ""}, after
 
 
+def _board(folder: str) -> AfterEpoch:
+    """What writes every epoch's loss and metrics for TensorBoard."""
+    board = tf.summary.create_file_writer(folder)
+
+    def after_epoch(epoch: int, loss: float, metrics: Mapping[str, float]) -> None:
+        with board.as_default(step=epoch + 1):
+            _scalar("loss", loss)
+            for name, value in metrics.items():
+                _scalar(f"validation/{name}", value)
+        board.flush()
+
+    return after_epoch
+
+
+def _nobody(epoch: int, loss: float, metrics: Mapping[str, float]) -> None:
+    """Only the chief writes."""
+
+
 def _scalar(name: str, value: float) -> None:
     """tf.summary.scalar, which needs TensorBoard installed; writing what it reads does not."""
     metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
@@ -131,8 +178,29 @@ def search_fn(
 ) -> None:
     """TicketSearch calls this: finds one ticket per task, or keeps those of `last_run`."""
     recipe = Recipe.from_json(recipe_json)
+    arguments = {
+        "recipe_json": recipe_json,
+        "train_files": train_files,
+        "valid_files": valid_files,
+        "graph": graph,
+        "out": out,
+        "last_run": last_run,
+    }
+    if recipe.distribution == "workers":
+        launch.together("search", arguments, recipe)
+    else:
+        search(**arguments)
+
+
+def search(
+    recipe_json: str, train_files: str, valid_files: str, graph: str, out: str, last_run: str
+) -> None:
+    """What search_fn does, in this process: alone or as one of several workers."""
+    recipe = Recipe.from_json(recipe_json)
+    workers = assemble(recipe, os.environ)
     transform_graph = tft.TFTransformOutput(graph)
-    train, valid = Batches(train_files, transform_graph), Batches(valid_files, transform_graph)
+    train = Batches(train_files, transform_graph, workers=workers)
+    valid = Batches(valid_files, transform_graph, workers=workers)
     sizes = vocabulary_sizes(recipe, transform_graph)
     words = vocabularies(recipe, transform_graph)
 
@@ -150,4 +218,6 @@ def search_fn(
         }
         found = lottery.find_tickets(recipe, sizes, train, valid, train.count(), made_from)
         found = dataclasses.replace(found, words=words)
-    dataclasses.replace(found, facts={**found.facts, "decision": decision}).save(out)
+    if workers.chief:
+        dataclasses.replace(found, facts={**found.facts, "decision": decision}).save(out)
+    workers.part(done=lambda: tf.io.gfile.exists(f"{out}/{FACTS}"))

@@ -34,7 +34,7 @@ class History:
 
 
 def predict(model: Ranker, batches: Batches) -> tuple[dict, dict]:
-    """({task: [rows]}, {label: [rows]}): predictions and labels of a whole split, as arrays."""
+    """({task: [rows]}, {label: [rows]}): predictions and labels of this worker's rows."""
     names = {label.name for label in model.recipe.log.labels}
     predictions: dict[str, list] = {t.name: [] for t in model.recipe.tasks}
     labels: dict[str, list] = {}
@@ -48,8 +48,14 @@ def predict(model: Ranker, batches: Batches) -> tuple[dict, dict]:
 
 
 def validate(model: Ranker, batches: Batches) -> dict[str, float]:
-    """The recipe's metrics over one split."""
-    return evaluate(model.recipe, *predict(model, batches))
+    """The recipe's metrics over one split, of which every worker predicts its own rows."""
+    gather = batches.workers.gather
+    predictions, labels = predict(model, batches)
+    return evaluate(
+        model.recipe,
+        {name: gather(predictions[name]) for name in sorted(predictions)},
+        {name: gather(labels[name]) for name in sorted(labels)},
+    )
 
 
 def watched(recipe: Recipe, metrics: Mapping[str, float]) -> float:
@@ -77,14 +83,17 @@ def train_epoch(
       title: of the progress display.
       stop: asked after every call of the compiled loop, told the steps taken by it; True ends the
         pass early.
-      steps_a_call: at most; 0 means STEPS_A_CALL.
+      steps_a_call: at most; 0 means STEPS_A_CALL; with several devices always 1.
 
     Raises:
       ValueError: the loss is not finite, or there is no row; says the step and the cures.
     """
     started = shown = time.monotonic()
     losses: list[float] = []
-    left, seen, asked = iter(batches), 0, steps_a_call or STEPS_A_CALL
+    left, seen = iter(batches), 0
+    # What devices tell each other within one call must have one shape; rows that occur differ.
+    several_devices = model.distribute_strategy.num_replicas_in_sync > 1
+    asked = 1 if several_devices else steps_a_call or STEPS_A_CALL
     while True:
         taken, rows_taken = model.compiled_steps(left, tf.constant(asked))
         losses.extend(taken.numpy())
@@ -132,11 +141,10 @@ def fit(
       model: a compiled ranker that has been called once.
       train, valid: the splits.
       rows: rows of the training split, for the progress display (0: unknown).
-      checkpoint: a folder of this very training's own.
-      after_epoch: told epoch, mean loss and validation metrics, e.g. for TensorBoard.
+      checkpoint: a folder of this very training's own, which all workers can read.
+      after_epoch: told epoch, mean loss and validation metrics by the chief, e.g. for TensorBoard.
     """
-    recipe, history = model.recipe, History()
-    model.optimizer.build(model.trainable_variables)
+    recipe, history, workers = model.recipe, History(), train.workers
     kept = list(model.trainable_variables)
     if recipe.warm_start == "on":
         kept += model.optimizer.variables
@@ -144,11 +152,10 @@ def fit(
     # Weights and story lie in one checkpoint, so that they cannot disagree.
     story = tf.Variable("", trainable=False)
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, best=best, story=story)
+    if workers.chief:
+        _throw_away_damaged(checkpoint)
+    workers.meet()  # whoever wrote before them has ended: all read the same
     manager = tf.train.CheckpointManager(state, checkpoint, max_to_keep=1)
-    if manager.latest_checkpoint and not _whole(manager.latest_checkpoint):
-        log.warning("the checkpoint in %s is damaged: training begins anew", checkpoint)
-        tf.io.gfile.rmtree(checkpoint)
-        manager = tf.train.CheckpointManager(state, checkpoint, max_to_keep=1)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).expect_partial()
         history = History(**json.loads(story.numpy()))
@@ -163,13 +170,21 @@ def fit(
         if metrics["watched"] > max((e["watched"] for e in history.epochs[:-1]), default=-np.inf):
             history.best = epoch
             _copy(kept, best)
-        after_epoch(epoch, loss, metrics)
-        story.assign(json.dumps(asdict(history)))
-        manager.save()
+        if workers.chief:
+            after_epoch(epoch, loss, metrics)
+            story.assign(json.dumps(asdict(history)))
+            manager.save()
         aucs = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k.endswith("_auc"))
         log.info("%s  loss %.4f  validation %s", title, loss, aucs)
     _copy(best, kept)
     return history
+
+
+def _throw_away_damaged(checkpoint: str) -> None:
+    latest = tf.train.latest_checkpoint(checkpoint)
+    if latest and not _whole(latest):
+        log.warning("the checkpoint in %s is damaged: training begins anew", checkpoint)
+        tf.io.gfile.rmtree(checkpoint)
 
 
 def _whole(checkpoint: str) -> bool:

@@ -92,6 +92,10 @@ class Recipe:
     )
     dropout: float = 0.0
     seed: int = 1
+    distribution: Literal["one", "mirrored", "workers"] = (
+        "one"  # one device, all of a machine's, or several processes that TF_CONFIG lists
+    )
+    workers: int = 1  # processes to start on this machine where TF_CONFIG is not set
 
     # from day to day (docs/production.md)
     warm_start: Literal["off", "on"] = "off"  # on: begin with the last pushed model's weights
@@ -125,6 +129,7 @@ class Recipe:
         one_of("compute", self.compute, ("auto", "sparse", "dense"))
         one_of("warm_start", self.warm_start, ("off", "on"))
         one_of("warm_rows", self.warm_rows, ("new", "all"))
+        one_of("distribution", self.distribution, ("one", "mirrored", "workers"))
         controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
         one_of("control", self.control, controls)
         between("keep", self.keep, 0.001, 1.0)
@@ -150,6 +155,7 @@ class Recipe:
             raise ValueError(f"beam must be a tuple, such as ({self.beam!r},), got a string")
         for setting in self.beam:
             no_secret("--beam", setting, "give the workers an identity of their own")
+        self._check_workers()
         if not self.tasks:
             raise ValueError(
                 'a recipe needs at least one task, such as Task("ctr", "click"); got none'
@@ -182,6 +188,18 @@ class Recipe:
             self._check_metric(gate)
             for column in gate.slices:
                 one_of(f"slice of gate {gate.metric!r}", column, self.slices)
+
+    def _check_workers(self) -> None:
+        between("workers", self.workers, 1, 10**4)
+        if self.workers > 1 and self.distribution != "workers":
+            raise ValueError(
+                f"workers={self.workers} needs distribution='workers', got {self.distribution!r}"
+            )
+        if self.batch_size % self.workers:
+            raise ValueError(
+                f"batch_size={self.batch_size} is the batch of all workers together and cannot be "
+                f"divided among {self.workers}; use a multiple of {self.workers}"
+            )
 
     def _check_metric(self, gate: Gate) -> None:
         ratios = [label.name for label in self.log.labels if label.over]

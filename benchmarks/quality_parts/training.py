@@ -30,7 +30,7 @@ class Clock:
     """
 
     def __init__(self, train: Batches, valid: Batches):
-        self.train, self.valid = train, valid
+        self.train, self.valid, self.workers = train, valid, train.workers
         self.seconds: list[float] = []
         self._since = 0.0
 
@@ -102,7 +102,7 @@ def train(cell: Cell, bench: Bench) -> None:
     reset_peak()
     began = time.monotonic()
     found = Tickets.load(str(cell.search.arrays)) if cell.search else None
-    model = lottery.joint_model(recipe, bench.sizes, bench.train, bench.valid, bench.rows, found)
+    model = lottery.joint_model(recipe, bench.sizes, bench.train, bench.rows, found)
     clock = Clock(bench.train, bench.valid)
     with tempfile.TemporaryDirectory() as checkpoint:
         history = training.fit(

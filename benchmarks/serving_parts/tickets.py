@@ -89,9 +89,9 @@ def _searched(recipe: Recipe, data: Data) -> dict[float, Tickets]:
 
 
 def _joint(recipe: Recipe, data: Data, found: dict[float, Tickets], removed: float) -> Towers:
-    train, valid = data.batches(recipe.log.splits[0].name), data.batches(recipe.log.splits[1].name)
+    train = data.batches(recipe.log.splits[0].name)
     rows = train.count()
-    model = lottery.joint_model(recipe, data.sizes(recipe), train, valid, rows, found[removed])
+    model = lottery.joint_model(recipe, data.sizes(recipe), train, rows, found[removed])
     batches = train.epoch(0, recipe.batch_size, recipe.seed)
     training.train_epoch(model, batches, rows, f"joint training, {removed:.0%} removed")
     for task in range(len(recipe.tasks)):

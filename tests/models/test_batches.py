@@ -1,5 +1,6 @@
 """Reading a split: every row once, and an order that belongs to the epoch."""
 
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import batches
-from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.batches import Batches, shares
+from ncs4cvr.models.workers import Workers
 
 ROWS, BLOCK, BATCH = 103, 10, 8
 # Batches asks the transform graph for nothing but the types.
@@ -130,3 +132,53 @@ def test_a_large_split_is_read_anew(tmp_path, split, monkeypatch):
 def test_no_file_is_an_error_that_names_the_pattern(tmp_path):
     with pytest.raises(ValueError, match=r"no transformed examples match .*nothing.*Transform"):
         Batches(str(tmp_path / "nothing-*"), GRAPH)
+
+
+# -- several workers -----------------------------------------------------------------------
+
+
+def _of_worker(tmp_path, index, count):
+    return Batches(str(tmp_path / "part-*"), GRAPH, Workers(None, index, count))
+
+
+def _steps(dataset):
+    """The rows of every batch, up to the first of none."""
+    for batch in dataset:
+        rows = batch["row"].numpy().tolist()
+        if not rows:
+            return
+        yield rows
+
+
+@pytest.mark.parametrize("count", [2, 4])  # two files: of their own, and parts of every batch
+@pytest.mark.parametrize("read", ["epoch", "in_order"])
+def test_every_row_is_one_workers(split, tmp_path, read, count):
+    seen = []
+    for index in range(count):
+        own = _of_worker(tmp_path, index, count)
+        dataset = own.epoch(0, BATCH, 1) if read == "epoch" else own.in_order(BATCH)
+        seen += chain.from_iterable(_steps(dataset))
+    assert sorted(seen) == list(range(ROWS))
+
+
+def test_with_files_enough_a_worker_reads_no_other(split, tmp_path):
+    (tmp_path / "part-1.gz").rename(tmp_path / "elsewhere")
+    (tmp_path / "part-1.gz").write_bytes(b"")
+    own = _of_worker(tmp_path, 0, 2)
+    assert own.by_file
+    assert sorted(chain.from_iterable(_steps(own.epoch(0, BATCH, 1)))) == list(range(60))
+
+
+def test_with_fewer_files_the_parts_make_up_one_workers_batches(split, tmp_path):
+    parts = [_steps(_of_worker(tmp_path, i, 4).epoch(0, BATCH, 1)) for i in range(4)]
+    expected = [batch["row"].numpy().tolist() for batch in split.epoch(0, BATCH, 1)]
+    # The last batch, 7 rows, gives the first worker 1 and the others 2.
+    assert [list(chain.from_iterable(batch)) for batch in zip(*parts)] == expected
+
+
+def test_a_worker_without_files_has_batches_of_no_rows(tmp_path):
+    assert shares({"a": 3}, 2) == [["a"], []]
+
+
+def test_files_are_divided_by_their_size():
+    assert shares({"a": 1, "b": 1, "c": 8, "d": 6, "e": 2}, 2) == [["a", "c"], ["b", "d", "e"]]

@@ -5,6 +5,7 @@ DEFECT = "an invariant: only a defect of ncs4cvr would show it"
 INSIDE = "caught, or told as part of another message"
 DISK = "a disk that fails; tests/components/test_versions.py"
 CLIENT = "of the kit's client, a script by itself: tests/pipeline/kit/test_client.py"
+WORKERS = "of one worker of several: tests/models/test_workers.py and test_together.py"
 KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 
 #: The longest fixed piece of a message -> why it is not on the page.
@@ -36,6 +37,17 @@ EXEMPT = {
     ", up to which the last pushed model was trained; look at the log, or set warm_rows=all": (
         TRAINING
     ),
+    "(9 is also what a machine out of memory sends); run again, training goes on after its last "
+    "finished epoch": WORKERS,
+    ": it is the batch of all together; use a multiple of": WORKERS,
+    ", the same cluster in every worker, each with an index of its own": WORKERS,
+    "; only 'chief' and 'worker' train here: leave the others out": WORKERS,
+    "TF_CONFIG must list one chief, or workers of whom the first is the chief; got": WORKERS,
+    "TF_CONFIG lists an address twice:": WORKERS,
+    "; set task.type and task.index to this process's place in it": WORKERS,
+    ": leave `workers` out where TF_CONFIG is set, or unset TF_CONFIG to start them on this "
+    "machine": WORKERS,
+    "TF_CONFIG cannot be read (": WORKERS,
     ") than it was compiled with; compile it with these settings": KUBEFLOW,
     "), or look for NaN and huge values in unbinned number features": TRAINING,
     ", which a label, the user or a slice of the recipe names; they have": DEFECT,

@@ -114,6 +114,19 @@ def cases(Case, recipe, USAGE, **_):
         setting(
             "a name that leaves its folder", "name=../x", "'../x'", "expected up to 100 letters"
         ),
+        setting(
+            "workers that no distribution asks for",
+            "workers=2",
+            "workers=2 needs distribution='workers'",
+            "got 'one'",
+        ),
+        setting(
+            "a batch that workers cannot divide",
+            "distribution=workers --set workers=3",
+            "batch_size=512",
+            "cannot be divided among 3",
+            "use a multiple of 3",
+        ),
         setting("no hidden layer", "hidden=0", "hidden", "such as (256, 128)", "got (0,)"),
         setting("a tower without a size", "tower=0", "tower", "or () for none", "got (0,)"),
         setting(

@@ -1,0 +1,165 @@
+"""Several processes on loopback train what one process trains."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.models import launch, lottery, trainer
+from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.workers import Workers
+
+pytestmark = pytest.mark.slow
+# 300 rows are 50 steps of 6.
+FIFTY = {"batch_size": 6, "max_epochs": 1}
+TWO = {"distribution": "workers", "workers": 2}
+
+
+def _weights(folder):
+    arrays = np.load(io.BytesIO((folder / "run" / "weights.npz").read_bytes()))
+    return [arrays[name] for name in sorted(arrays.files)]
+
+
+def _assert_alike(got, expected, relative=1e-4):
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=relative * np.abs(b).max())
+
+
+@pytest.fixture(scope="module")
+def one(trained, recipe, fn_args, tmp_path_factory):
+    """What one process makes of 50 steps."""
+    folder = tmp_path_factory.mktemp("one")
+    trainer.run_fn(fn_args(recipe.replace(**FIFTY), folder, tickets=trained.tickets))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(trained, recipe, fn_args, tmp_path_factory):
+    """What two make of them."""
+    folder = tmp_path_factory.mktemp("two")
+    trainer.run_fn(fn_args(recipe.replace(**FIFTY, **TWO), folder, tickets=trained.tickets))
+    return folder
+
+
+def test_two_workers_train_the_weights_of_one_under_the_tickets(one, two):
+    _assert_alike(_weights(two), _weights(one))
+
+
+def test_two_workers_see_the_metrics_of_one(one, two):
+    told = [json.loads((f / "run" / "training.json").read_text())["epochs"] for f in (one, two)]
+    assert told[1][0] == pytest.approx(told[0][0], rel=1e-4)
+
+
+def test_only_the_chief_writes(two):
+    assert (two / "Format-Serving" / "saved_model.pb").is_file()
+    assert len(list((two / "run").glob("events*"))) == 1
+    assert not (two / "checkpoint").exists()
+
+
+def test_two_workers_find_the_tickets_of_one(world, recipe, tmp_path):
+    recipe = recipe.replace(batch_size=6, rounds=2, warmup_steps=3)
+    splits = (f"{world.folder}/train*", f"{world.folder}/valid*", f"{world.folder}/graph")
+    found = []
+    for name, changes in (("one", {}), ("two", TWO)):
+        folder = str(tmp_path / name)
+        trainer.search_fn(recipe.replace(**changes).to_json(), *splits, folder)
+        found.append(Tickets.load(folder))
+    one, two = found
+    for task, ticket in one.tickets.items():
+        assert all((a == b).all() for a, b in zip(ticket, two.tickets[task], strict=True))
+    _assert_alike(two.start, one.start)
+    assert [r["steps"] for r in two.facts["rounds"]] == [50, 50, 50]
+
+
+def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
+    world, recipe, fn_args, tmp_path
+):
+    records = list(tf.data.TFRecordDataset(f"{world.folder}/train.gz", "GZIP").as_numpy_iterator())
+    for name, part in (("a", records[:200]), ("b", records[200:])):
+        with tf.io.TFRecordWriter(str(tmp_path / f"part-{name}.gz"), "GZIP") as out:
+            for record in part:
+                out.write(record)
+    recipe = recipe.replace(sharing="shared_bottom", batch_size=20, max_epochs=1)
+    arguments = fn_args(recipe.replace(**TWO), tmp_path)
+    arguments.train_files = [str(tmp_path / "part-*")]
+    trainer.run_fn(arguments)
+
+    model = lottery.build(recipe, world.sizes, world.train.no_rows())
+    one, two = (
+        Batches(f"{tmp_path}/part-*", world.graph, Workers(model.distribute_strategy, i, 2))
+        for i in range(2)
+    )
+    rows = []
+    for a, b in zip(one.epoch(0, 20, 1), two.epoch(0, 20, 1)):
+        batch = {name: tf.concat([a[name], b[name]], 0) for name in a}
+        rows.append(len(batch["user"]))
+        if not rows[-1]:
+            break
+        model.compiled_step(batch)
+    assert rows == [20] * 10 + [10] * 10 + [0]  # 200 and 100 rows, ten a step
+    _assert_alike(_weights(tmp_path), [w.numpy() for w in model.weights])
+
+
+def test_a_killed_worker_fails_the_step_and_the_next_run_ends_with_the_same_weights(
+    recipe, fn_args, tmp_path, monkeypatch, caplog
+):
+    recipe = recipe.replace(sharing="shared_bottom", batch_size=30, max_epochs=8, patience=9)
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    trainer.run_fn(fn_args(recipe, undisturbed))
+    started, start = [], launch._start
+    monkeypatch.setattr(launch, "_start", lambda *args: started.append(start(*args)) or started[-1])
+
+    def kill_once_an_epoch_is_kept():
+        while not list(disturbed.glob("checkpoint/*.index")):
+            time.sleep(0.05)
+        started[1].kill()
+
+    threading.Thread(target=kill_once_an_epoch_is_kept, daemon=True).start()
+    with pytest.raises(launch.WorkerFailed, match="killed: worker 1 by signal 9"):
+        trainer.run_fn(fn_args(recipe.replace(**TWO), disturbed))
+    assert started[0].returncode == 1  # the chief noticed by itself
+    with caplog.at_level(logging.INFO, "ncs4cvr"):
+        trainer.run_fn(fn_args(recipe.replace(**TWO), disturbed))
+    assert "going on after epoch" in caplog.text
+    _assert_alike(_weights(disturbed), _weights(undisturbed))
+    told = [
+        json.loads((f / "run" / "training.json").read_text())["epochs"]
+        for f in (undisturbed, disturbed)
+    ]
+    for a, b in zip(*told, strict=True):
+        assert b == pytest.approx(a, rel=1e-3)
+
+
+def test_an_error_of_a_worker_is_the_steps(recipe, fn_args, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker"}}')
+    with pytest.raises(ValueError, match=r"TF_CONFIG cannot be read .*'index'"):
+        trainer.run_fn(fn_args(recipe.replace(distribution="workers"), tmp_path))
+
+
+MIRRORED = """
+import json, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ncs4cvr.models import trainer
+trainer.train(**json.loads(sys.stdin.read()))
+"""
+
+
+def test_two_devices_of_one_process_train_the_weights_of_one(
+    one, trained, recipe, fn_args, tmp_path
+):
+    recipe = recipe.replace(**FIFTY, distribution="mirrored")
+    arguments = vars(fn_args(recipe, tmp_path, tickets=trained.tickets))
+    subprocess.run(
+        [sys.executable, "-c", MIRRORED], input=json.dumps(arguments), text=True, check=True
+    )
+    _assert_alike(_weights(tmp_path), _weights(one))
