@@ -42,7 +42,7 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
     Raises:
       ValueError, WorkerFailed: the first worker that failed did so; says why.
     """
-    configs = [os.environ["TF_CONFIG"]] if os.environ.get("TF_CONFIG") else _loopback(recipe)
+    configs = [os.environ["TF_CONFIG"]] if os.environ.get("TF_CONFIG") else loopback(recipe)
     job = json.dumps({"function": function, "arguments": arguments}) + "\n"
     with ExitStack() as stack:
         said: queue.Queue = queue.Queue()
@@ -56,7 +56,7 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
         _follow(said, len(configs))
 
 
-def _loopback(recipe: Recipe) -> list[str]:
+def loopback(recipe: Recipe) -> list[str]:
     """TF_CONFIG of every worker, on ports that were free a moment ago."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(recipe.workers)]

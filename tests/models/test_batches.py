@@ -138,7 +138,7 @@ def test_no_file_is_an_error_that_names_the_pattern(tmp_path):
 
 
 def _of_worker(tmp_path, index, count):
-    return Batches(str(tmp_path / "part-*"), GRAPH, Workers(None, index, count))
+    return Batches(str(tmp_path / "part-*"), GRAPH, workers=Workers(None, index, count))
 
 
 def _steps(dataset):

@@ -23,9 +23,13 @@ FIFTY = {"batch_size": 6, "max_epochs": 1}
 TWO = {"distribution": "workers", "workers": 2}
 
 
+def _arrays(folder, name):
+    arrays = np.load(io.BytesIO((folder / "run" / f"{name}.npz").read_bytes()))
+    return [arrays[name] for name in sorted(arrays.files) if not name.startswith("words_")]
+
+
 def _weights(folder):
-    arrays = np.load(io.BytesIO((folder / "run" / "weights.npz").read_bytes()))
-    return [arrays[name] for name in sorted(arrays.files)]
+    return _arrays(folder, "weights")
 
 
 def _assert_alike(got, expected, relative=1e-4):
@@ -94,7 +98,7 @@ def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
 
     model = lottery.build(recipe, world.sizes, world.train.no_rows())
     one, two = (
-        Batches(f"{tmp_path}/part-*", world.graph, Workers(model.distribute_strategy, i, 2))
+        Batches(f"{tmp_path}/part-*", world.graph, workers=Workers(model.distribute_strategy, i, 2))
         for i in range(2)
     )
     rows = []
@@ -106,6 +110,27 @@ def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
         model.compiled_step(batch)
     assert rows == [20] * 10 + [10] * 10 + [0]  # 200 and 100 rows, ten a step
     _assert_alike(_weights(tmp_path), [w.numpy() for w in model.weights])
+
+
+def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_path):
+    def run(day, name, last_run="", **changes):
+        changes = {"sharing": "shared_bottom", "search_every_days": 0, "batch_size": 6, **changes}
+        folder, data = tmp_path / name, day.world.folder
+        args = fn_args(day.recipe.replace(**changes), folder, last_run=last_run)
+        args.custom_config["raw_examples"] = f"{data}/raw_valid*"
+        args.transform_output = f"{data}/graph"
+        args.train_files, args.eval_files = [f"{data}/train*"], [f"{data}/valid*"]
+        trainer.run_fn(args)
+        return folder
+
+    first, second = days
+    last = str(run(first, "first") / "run")
+    one, two = run(second, "one", last), run(second, "two", last, **TWO)
+    start = json.loads((two / "run" / "training.json").read_text())["start"]
+    assert start["from"] == "2022-01-03"
+    assert start["rows"] == 100  # of the day that the last model has not seen
+    _assert_alike(_arrays(two, "weights"), _arrays(one, "weights"))
+    _assert_alike(_arrays(two, "state"), _arrays(one, "state"))
 
 
 def test_a_killed_worker_fails_the_step_and_the_next_run_ends_with_the_same_weights(

@@ -5,7 +5,7 @@ import queue
 
 import pytest
 
-from ncs4cvr.models.launch import WorkerFailed, _follow, _loopback
+from ncs4cvr.models.launch import WorkerFailed, _follow, loopback
 from ncs4cvr.models.workers import assemble, place
 
 WORKERS = {"worker": ["a:1", "b:1"]}
@@ -81,7 +81,7 @@ def test_one_device_needs_no_cluster(recipe):
 
 
 def test_the_workers_of_one_machine_get_a_cluster_of_different_ports(recipe):
-    configs = _loopback(recipe.replace(distribution="workers", workers=4))
+    configs = loopback(recipe.replace(distribution="workers", workers=4))
     assert [place(config) for config in configs] == [(i, 4) for i in range(4)]
 
 
