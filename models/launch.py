@@ -43,7 +43,7 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
       ValueError, WorkerFailed: the first worker that failed did so; says why.
     """
     configs = [os.environ["TF_CONFIG"]] if os.environ.get("TF_CONFIG") else loopback(recipe)
-    job = json.dumps({"function": function, "arguments": arguments}) + "\n"
+    job = json.dumps({"function": function, "arguments": arguments})
     with ExitStack() as stack:
         said: queue.Queue = queue.Queue()
         for index, config in enumerate(configs):
@@ -51,8 +51,7 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
             stack.callback(_end, started)
             threading.Thread(target=_listen, args=(index, started, said), daemon=True).start()
             # It ends when this pipe does, however this process ends.
-            started.stdin.write(job)
-            started.stdin.flush()
+            print(job, file=started.stdin, flush=True)
         _follow(said, len(configs))
 
 

@@ -253,12 +253,11 @@ class Ranker(tfrs.models.Model):
         variables = self.trainable_variables
         gradients = tape.gradient(total, variables)
         pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        found = [g for g, _ in pairs]
-        summed = exchange.summed([*found, *chosen])
-        gradients, chosen = summed[: len(found)], summed[len(found) :]
-        pairs = list(zip(gradients, (v for _, v in pairs), strict=True))
+        own, moved = zip(*pairs, strict=True)
+        summed = exchange.summed([*own, *chosen])
+        pairs = list(zip(summed[: len(own)], moved, strict=True))
         self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
-        return list(chosen)
+        return list(summed[len(own) :])
 
     def _only_tickets_move(self, tasks: Sequence[int]):
         # In joint steps the gradient outside the union of the tickets is 0 at every step, so that
