@@ -100,7 +100,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
     return cells
 
 
-def open_run(args: argparse.Namespace):
+def open_run(args: argparse.Namespace, workers=None):
     """(recipe, vocabulary sizes, batches of the training split) of a finished run."""
     import tensorflow_transform as tft
 
@@ -118,7 +118,7 @@ def open_run(args: argparse.Namespace):
     recipe = recipe_files.load(args.recipe, tuple(args.set))
     graph = tft.TFTransformOutput(str(newest("Transform", "transform_graph")))
     split = newest("Transform", "transformed_examples") / f"Split-{recipe.log.splits[0].name}"
-    train = Batches(str(split / "*"), graph)
+    train = Batches(str(split / "*"), graph, workers=workers)
     train.count()  # parsed and kept
     return recipe, vocabulary_sizes(recipe, graph), train
 

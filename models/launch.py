@@ -42,7 +42,7 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
     Raises:
       ValueError, WorkerFailed: the first worker that failed did so; says why.
     """
-    configs = [os.environ["TF_CONFIG"]] if os.environ.get("TF_CONFIG") else loopback(recipe)
+    configs = [os.environ["TF_CONFIG"]] if os.environ.get("TF_CONFIG") else loopback(recipe.workers)
     job = json.dumps({"function": function, "arguments": arguments})
     with ExitStack() as stack:
         said: queue.Queue = queue.Queue()
@@ -55,16 +55,16 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
         _follow(said, len(configs))
 
 
-def loopback(recipe: Recipe) -> list[str]:
+def loopback(count: int) -> list[str]:
     """TF_CONFIG of every worker, on ports that were free a moment ago."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(recipe.workers)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     return [
         json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}})
-        for i in range(recipe.workers)
+        for i in range(count)
     ]
 
 

@@ -80,8 +80,8 @@ def test_one_device_needs_no_cluster(recipe):
     assert workers.total(7) == 7
 
 
-def test_the_workers_of_one_machine_get_a_cluster_of_different_ports(recipe):
-    configs = loopback(recipe.replace(distribution="workers", workers=4))
+def test_the_workers_of_one_machine_get_a_cluster_of_different_ports():
+    configs = loopback(4)
     assert [place(config) for config in configs] == [(i, 4) for i in range(4)]
 
 

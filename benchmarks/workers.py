@@ -1,0 +1,133 @@
+"""Examples a second of training with one worker and with two, on the same cores.
+
+    ncs4cvr run && python benchmarks/workers.py
+
+Takes the transformed examples of the last `ncs4cvr run` and trains the recipe's network on them, in
+turns: one process with as many threads as there are cores, then two with half of them each, which
+share every batch. Each turn starts new processes, takes some steps unmeasured, and then times the
+training loop. Writes docs/benchmarks/workers.md and workers.json. Some 8 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from page_parts import machine
+
+DOCS = Path(__file__).parents[1] / "docs/benchmarks"
+WARM_UP, STEPS = 30, 300
+ALLOWED = 0.85  # of one worker's throughput
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default="runs/kuairand", help="folder of a finished run")
+    parser.add_argument("--recipe", default="kuairand")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+    if args.worker:
+        print(json.dumps(measure(args)), flush=True)
+        os._exit(0)  # what TensorFlow keeps running for its cluster must not hold up the end
+    turns = []
+    for _ in range(args.turns):
+        turns.append({str(count): rate(count) for count in (1, 2)})
+        print(turns[-1], file=sys.stderr, flush=True)
+    load = round(float(Path("/proc/loadavg").read_text().split()[1]), 1)
+    about = {**machine.facts(), "recipe": args.recipe, "set": args.set, "load": load}
+    told = {"about": about, "steps": STEPS, "turns": turns}
+    (DOCS / "workers.json").write_text(json.dumps(told, indent=1) + "\n")
+    (DOCS / "workers.md").write_text(page(told))
+    print(page(told))
+
+
+def rate(count: int) -> dict:
+    """What the chief of so many workers measured, in processes of their own."""
+    from ncs4cvr.models import launch
+
+    configs = [""] if count == 1 else launch.loopback(count)
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    ways = [f"--set=distribution={'workers' if count > 1 else 'one'}", "--worker"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, *sys.argv[1:], *ways],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CONFIG": config, "TF_NUM_INTRAOP_THREADS": threads},
+        )
+        for config in configs
+    ]
+    told = [each.communicate()[0] for each in started]
+    if any(each.returncode for each in started):
+        sys.exit("a worker failed; see above")
+    return json.loads(told[0].splitlines()[-1])
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """One worker: joins the others, then times the training loop."""
+    from training import open_run
+
+    from ncs4cvr.models import lottery, training
+    from ncs4cvr.models.workers import assemble
+    from ncs4cvr.pipeline import recipe_files
+
+    recipe = recipe_files.load(args.recipe, tuple(args.set))
+    workers = assemble(recipe, os.environ)  # before TensorFlow's first operation
+    recipe, sizes, train = open_run(args, workers)
+    model = lottery.build(recipe, sizes, train.no_rows(), workers)
+
+    def steps(epoch: int, count: int) -> tuple[float, float]:
+        batches = train.epoch(epoch, recipe.batch_size, recipe.seed).take(count)
+        workers.meet()
+        began, cpu = time.perf_counter(), time.process_time()
+        training.train_epoch(model, batches, 0, "")
+        return count * recipe.batch_size / (time.perf_counter() - began), time.process_time() - cpu
+
+    steps(0, WARM_UP)
+    rate_, cpu = steps(1, STEPS)
+    workers.meet()  # nobody leaves while another still counts on it
+    return {"examples_s": rate_, "cpu_ms_a_step": 1e3 * cpu / STEPS}
+
+
+def page(told: dict) -> str:
+    """The page, from what was measured alone."""
+    about, turns = told["about"], told["turns"]
+    rates = {n: [turn[n]["examples_s"] for turn in turns] for n in ("1", "2")}
+    cpu = {n: statistics.median(t[n]["cpu_ms_a_step"] for t in turns) for n in rates}
+    ratios = [two / one for one, two in zip(rates["1"], rates["2"], strict=True)]
+    ratio = statistics.median(ratios)
+    verdict = "kept" if ratio >= ALLOWED else "missed"
+    rows = [
+        f"| {n} | {statistics.median(r):,.0f} | {min(r):,.0f} to {max(r):,.0f} | {cpu[n]:.1f} |"
+        for n, r in rates.items()
+    ]
+    lines = [
+        "# Training with one worker and with two",
+        "",
+        f"`python benchmarks/workers.py`: recipe `{about['recipe']}`, {about['date']},",
+        f"{about['machine']}, load average {about['load']} at its end. {len(turns)} turns of one",
+        f"worker and two in alternation, {told['steps']} steps each, in new processes; all cores",
+        "are used in either case.",
+        "",
+        f"**Two workers' throughput is {ratio:.2f} of one's** ({min(ratios):.2f} to",
+        f"{max(ratios):.2f} by turn); at least {ALLOWED} was the aim: {verdict}.",
+        "",
+        "| workers | examples/s, median | lowest to highest | processor ms a step of the chief |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
