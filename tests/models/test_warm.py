@@ -11,6 +11,7 @@ import tensorflow as tf
 from ncs4cvr.models import lottery, renewal, trained, trainer, training, warm
 from ncs4cvr.models.preprocessing import DAY, vocabularies
 from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.workers import alone
 
 
 def place_of_table(model):
@@ -159,6 +160,8 @@ def test_the_state_that_is_kept_is_that_of_the_best_epoch(small, tmp_path):
     seen = []
 
     class Rows:
+        workers = alone()
+
         def epoch(self, *_):
             return tf.data.Dataset.from_tensors(batch)
 
