@@ -1,7 +1,7 @@
 # Each command makes .venv first if it is missing or out of date; STACK=1.16|1.21 chooses the TFX.
 #
 #   make run      the default recipe on the bundled data; ARGS="..." goes to `ncs4cvr run`
-#   make test     unit tests               make e2e      the whole pipeline and a server, as tests
+#   make test     unit tests               make e2e      whole pipelines, servers, workers
 #   make faults   breaks runs in all ways; writes docs/reliability.md
 #   make nightly  50,000 malformed rows through all readers
 #   make messages provokes every error; writes docs/messages.md
@@ -51,7 +51,7 @@ test: env
 e2e: env
 	@if command -v npm; then npm --prefix tests/serving/node ci --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm on PATH: the tests of the server in Node will be skipped"; fi
-	$(bin)/pytest tests/e2e tests/serving $(ARGS)
+	$(bin)/pytest tests/e2e tests/serving tests/models/test_together.py $(ARGS)
 
 faults: env
 	$(bin)/pytest -m faults tests/faults --table docs/reliability.md $(ARGS)

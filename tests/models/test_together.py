@@ -83,6 +83,7 @@ def test_two_workers_find_the_tickets_of_one(world, recipe, tmp_path):
     assert [r["steps"] for r in two.facts["rounds"]] == [50, 50, 50]
 
 
+@pytest.mark.e2e
 def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
     world, recipe, fn_args, tmp_path
 ):
@@ -112,6 +113,7 @@ def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
     _assert_alike(_weights(tmp_path), [w.numpy() for w in model.weights])
 
 
+@pytest.mark.e2e
 def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_path):
     def run(day, name, last_run="", **changes):
         changes = {"sharing": "shared_bottom", "search_every_days": 0, "batch_size": 6, **changes}
@@ -133,6 +135,7 @@ def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_pa
     _assert_alike(_arrays(two, "state"), _arrays(one, "state"))
 
 
+@pytest.mark.e2e
 def test_a_killed_worker_fails_the_step_and_the_next_run_ends_with_the_same_weights(
     recipe, fn_args, tmp_path, monkeypatch, caplog
 ):
@@ -179,6 +182,7 @@ trainer.train(**json.loads(sys.stdin.read()))
 """
 
 
+@pytest.mark.e2e
 def test_two_devices_of_one_process_train_the_weights_of_one(
     one, trained, recipe, fn_args, tmp_path
 ):
