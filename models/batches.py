@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -54,7 +55,8 @@ class Batches:
             files = shares(sizes, self.workers.count)[self.workers.index]
         if self.workers.count > 1:
             told = "files of its own" if self.by_file else "its part of every batch"
-            log.info("%d files: every worker reads %s", len(sizes), told)
+            split = os.path.basename(os.path.dirname(files[0]))
+            log.info("%s, files: %d, every worker reads %s", split, len(sizes), told)
         spec = transform_graph.transformed_feature_spec()
         size = sum(sizes[f] for f in files)
         records = tf.data.TFRecordDataset(files, "GZIP", num_parallel_reads=min(4, len(files)))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from ncs4cvr.schemas.recipe import Recipe
@@ -51,7 +51,8 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
             stack.callback(_end, started)
             threading.Thread(target=_listen, args=(index, started, said), daemon=True).start()
             # It ends when this pipe does, however this process ends.
-            print(job, file=started.stdin, flush=True)
+            with suppress(BrokenPipeError):  # it has ended already: _follow says how
+                print(job, file=started.stdin, flush=True)
         _follow(said, len(configs))
 
 
@@ -114,8 +115,11 @@ def _follow(said: queue.Queue, running: int) -> None:
             f"killed: {told} (9 is also what a machine out of memory sends); run again, training "
             "goes on after its last finished epoch"
         )
-    index, what = errors[0] if errors else (min(codes), {"error": f"status {codes}"})
-    raise WorkerFailed(f"worker {index}: {what['error']}")
+    if errors:
+        index, what = errors[0]
+        raise WorkerFailed(f"worker {index}: {what['error']}")
+    index, code = next((i, code) for i, code in codes.items() if code)
+    raise WorkerFailed(f"worker {index} ended with status {code} and said nothing; see above")
 
 
 def _end(started: subprocess.Popen) -> None:

@@ -2,9 +2,12 @@
 
 import json
 import queue
+import subprocess
+import sys
 
 import pytest
 
+from ncs4cvr.models import launch
 from ncs4cvr.models.launch import WorkerFailed, _follow, loopback
 from ncs4cvr.models.workers import assemble, place
 
@@ -107,3 +110,15 @@ def test_a_killed_worker_is_named():
 
 def test_workers_that_end_well_raise_nothing():
     _follow(_said((1, 0), (0, 0)), 2)
+
+
+def test_a_worker_that_ends_before_it_reads_its_job_is_named(recipe, monkeypatch):
+    def ended(config, threads):
+        command, pipe = [sys.executable, "-c", "raise SystemExit(3)"], subprocess.PIPE
+        started = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        started.wait()
+        return started
+
+    monkeypatch.setattr(launch, "_start", ended)
+    with pytest.raises(WorkerFailed, match="worker 0 ended with status 3"):
+        launch.together("search", {}, recipe.replace(distribution="workers", workers=2))
