@@ -124,8 +124,8 @@ def page(told: dict) -> str:
         f"`python benchmarks/workers.py`: recipe `{about['recipe']}`, {about['date']},",
         f"{about['machine']}, load average {about['load']} at its end. For each batch",
         f"size {len(turns) // len(batches)} turns of one worker and two in alternation, an epoch",
-        "each, in new processes; all cores are used in either case. The batch is that of all workers",
-        f"together; two workers' throughput was to be at least {ALLOWED} of one's.",
+        "each, in new processes; all cores are used in either case. The batch is that of all",
+        f"workers together; two workers' throughput was to be at least {ALLOWED} of one's.",
         "",
         "| batch | examples/s, one worker | two workers | of one's | lowest to highest | |"
         " processor ms a step, one | chief of two |",
