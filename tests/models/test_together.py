@@ -163,7 +163,8 @@ def test_a_killed_worker_fails_the_step_and_the_next_run_ends_with_the_same_weig
         for f in (undisturbed, disturbed)
     ]
     for a, b in zip(*told, strict=True):
-        assert b == pytest.approx(a, rel=1e-3)
+        # Looser than weights: of few rows, one pair that rounding ranks anew moves an AUC.
+        assert b == pytest.approx(a, rel=1e-2)
 
 
 def test_an_error_of_a_worker_is_the_steps(recipe, fn_args, tmp_path, monkeypatch):
