@@ -15,6 +15,10 @@ from ncs4cvr.models.steps import no_batch
 from ncs4cvr.models.workers import Workers, alone
 
 log = logging.getLogger("ncs4cvr")
+#: Every degree and buffer is given; while TensorFlow would look for better ones, the end of a pass
+#: waits for the end of its current nap, which grows to many seconds.
+FIXED = tf.data.Options()
+FIXED.autotune.enabled = False
 BLOCK = 16384  # rows parsed and shuffled together
 BLOCKS_SHUFFLED = 32
 CACHE_BYTES = 512 << 20  # of compressed input; parsed once and kept, it takes 4 to 5 times as much
@@ -81,7 +85,7 @@ class Batches:
         if self.workers.count > 1:
             nothing = tf.data.Dataset.from_tensors(self.no_rows())
             batches = batches.concatenate(nothing.repeat())
-        return batches.prefetch(4)
+        return batches.prefetch(4).with_options(FIXED)
 
     def _own(self, rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         index, count = self.workers.index, self.workers.count
@@ -110,7 +114,7 @@ class Batches:
         batches = self._own(self.blocks, batch_size)
         if self.workers.count > 1:  # who has no rows still learns what they are like
             batches = batches.concatenate(tf.data.Dataset.from_tensors(self.no_rows()))
-        return batches.prefetch(2)
+        return batches.prefetch(2).with_options(FIXED)
 
 
 def shares(sizes: Mapping[str, int], count: int) -> list[list[str]]:

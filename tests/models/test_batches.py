@@ -129,6 +129,11 @@ def test_a_large_split_is_read_anew(tmp_path, split, monkeypatch):
     assert _order(large.epoch(0, BATCH, seed=1)) == _order(split.epoch(0, BATCH, seed=1))
 
 
+def test_no_tuner_naps_while_a_pass_ends(split):
+    for read in (split.epoch(0, BATCH, 1), split.in_order()):
+        assert read.options().autotune.enabled is False
+
+
 def test_no_file_is_an_error_that_names_the_pattern(tmp_path):
     with pytest.raises(ValueError, match=r"no transformed examples match .*nothing.*Transform"):
         Batches(str(tmp_path / "nothing-*"), GRAPH)

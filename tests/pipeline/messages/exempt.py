@@ -39,6 +39,7 @@ EXEMPT = {
     ),
     "(9 is also what a machine out of memory sends); run again, training goes on after its last "
     "finished epoch": WORKERS,
+    "and said nothing; see above": WORKERS,
     ": it is the batch of all together; use a multiple of": WORKERS,
     ", the same cluster in every worker, each with an index of its own": WORKERS,
     "; only 'chief' and 'worker' train here: leave the others out": WORKERS,
