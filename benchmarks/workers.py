@@ -127,7 +127,7 @@ def page(told: dict) -> str:
         "each, in new processes; all cores are used in either case. The batch is that of all",
         f"workers together; two workers' throughput was to be at least {ALLOWED} of one's.",
         "",
-        "| batch | examples/s, one worker | two workers | of one's | lowest to highest | |"
+        "| batch | examples/s, one worker | two workers | of one's | lowest to highest | aim |"
         " processor ms a step, one | chief of two |",
         "|---|---|---|---|---|---|---|---|",
     ]
