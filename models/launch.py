@@ -72,8 +72,8 @@ def loopback(count: int) -> list[str]:
 def _start(config: str, threads: int) -> subprocess.Popen:
     environment = {**os.environ, "TF_CONFIG": config}
     environment.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
-    command = [sys.executable, "-m", "ncs4cvr.models.worker"]
-    return subprocess.Popen(  # noqa: S603  (this package's own module)
+    command = [sys.executable, "-m", "ncs4cvr.models.worker"]  # this package's own module
+    return subprocess.Popen(  # noqa: S603  # nosec B603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
 
