@@ -24,7 +24,7 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from ncs4cvr.components import checksums
-from ncs4cvr.pipeline import beam, durable, recovery
+from ncs4cvr.pipeline import beam, durable, interruption, recovery
 from ncs4cvr.pipeline.create import Places, create_pipeline
 from ncs4cvr.pipeline.display import Display
 from ncs4cvr.pipeline.run_record import CACHED, DONE, LOOKED_UP, Outputs, RunRecord
@@ -107,6 +107,9 @@ def run_pipeline(
     """What tfx's LocalDagRunner does, with a word on every component.
 
     last: the component to end with; all of them if empty.
+
+    Raises:
+      KeyboardInterrupt: one that `interruption` noted came, whatever became of it in a component.
     """
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
@@ -118,6 +121,7 @@ def run_pipeline(
     for each in ir.nodes:
         node: pipeline_pb2.PipelineNode = each.pipeline_node
         name = node.node_info.id
+        interruption.check()
         if name in never_cached:
             node.execution_options.caching_options.enable_cache = False
         display.start(name)
@@ -142,8 +146,7 @@ def run_pipeline(
             display.end("damaged")
             raise
         except Exception as error:
-            if stop := _stop_behind(error):
-                raise stop from None
+            interruption.check()
             display.end("failed")
             raise ComponentFailed(name, str(error) or type(error).__name__) from error
         record.end(state, seconds, outputs)
@@ -151,15 +154,6 @@ def run_pipeline(
             display.end(CACHED if state == CACHED else f"{seconds:.1f} s")
         if name == last:
             break
-
-
-def _stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The Ctrl-C or SIGTERM that Beam made this error of, where one came within its steps."""
-    while error:
-        if isinstance(error, KeyboardInterrupt):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _finished(name: str, info: object, connection: ConnectionConfig) -> tuple[str, Outputs]:

@@ -16,7 +16,7 @@ from poison_parts.poisons import DAY, resampled, spoiled
 
 from ncs4cvr.components.data_gate import DataRefused
 from ncs4cvr.components.records import LogError
-from ncs4cvr.pipeline import local, recipe_files
+from ncs4cvr.pipeline import interruption, local, recipe_files
 from ncs4cvr.pipeline.cli import main as ncs4cvr
 from ncs4cvr.pipeline.display import Display, chatter_to
 from ncs4cvr.pipeline.meter import Meter
@@ -78,7 +78,7 @@ def until(work: Path, root: str, chosen: Recipe, last: str, tickets: Path | None
     """The run of a recipe, ended after a component; raises what stops it before."""
     folder = work / root / chosen.name
     folder.mkdir(parents=True, exist_ok=True)
-    with chatter_to(folder / "run.log"):
+    with interruption.noticed(), chatter_to(folder / "run.log"):
         local.run(chosen, folder, tickets, Display(io.StringIO()), RunRecord(Meter()), last)
 
 

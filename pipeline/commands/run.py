@@ -7,12 +7,11 @@ import errno
 import json
 import logging
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncs4cvr.pipeline import beam, days, durable, history, lock, recipe_files
+from ncs4cvr.pipeline import beam, days, durable, history, interruption, lock, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
 from ncs4cvr.pipeline.run_record import LOADING, RunRecord
 from ncs4cvr.pipeline.status import (
@@ -22,7 +21,6 @@ from ncs4cvr.pipeline.status import (
     PUSHED,
     USAGE,
     CommandFailed,
-    Terminated,
 )
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -74,17 +72,14 @@ def main(options: argparse.Namespace) -> int:
         raise CommandFailed(USAGE, str(error)) from error
     tickets = tickets_folder(Path(options.tickets)) if options.tickets else None
     folder = Path(options.root).resolve() / recipe.name
-    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock.only_one(folder, f"run {recipe.name}") as died:
+        with interruption.noticed(), lock.only_one(folder, f"run {recipe.name}") as died:
             if died:
                 history.add(folder, history.DIED, why=f"{died} ended without a word")
             summary, text = _noted(recipe, folder, tickets, died)
     except (lock.Locked, OSError) as error:
         raise _explained(error, folder / "run.log") from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
     print(text)
     return PUSHED if summary["pushed_to"] else NOT_BLESSED
 
@@ -162,10 +157,6 @@ def _report(
         logging.exception("no report")
         display.end("failed")
         display.say(f"! no report of this run: {error}; all that was logged: {folder / 'run.log'}")
-
-
-def _terminated(number: int, frame: object) -> None:
-    raise Terminated
 
 
 def _explained(error: Exception, log: Path) -> CommandFailed:

@@ -1,5 +1,6 @@
-"""Ctrl-C while a library runs that makes an error of it."""
+"""Ctrl-C while a library runs that makes an error of it, or nothing at all."""
 
+import contextlib
 import signal
 
 import pytest
@@ -23,5 +24,28 @@ def test_a_signal_within_a_step_of_beam_is_no_fault(
     told = capfd.readouterr().err
     assert "ncs4cvr: interrupted; the next run goes on from what is finished" in told
     assert "failed" not in told
+    (ended,) = history.read(tmp_path / "runs/tiny")
+    assert ended["verdict"] == history.INTERRUPTED
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_signal_that_a_library_swallows_ends_the_run(
+    tiny_recipe_file, tmp_path, monkeypatch, capfd, lost
+):
+    process = log_steps.Write.process
+
+    def swallowing(*arguments):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+            for _ in range(1000):  # Python calls the handler between two steps of a loop
+                pass
+        return None if lost else process(*arguments)
+
+    monkeypatch.setattr(log_steps.Write, "process", swallowing)
+    run = ["run", str(tiny_recipe_file), "--root", str(tmp_path / "runs")]
+    assert main(run) == INTERRUPTED
+    told = capfd.readouterr().err
+    assert "failed" not in told
+    assert "StatisticsGen" not in told
     (ended,) = history.read(tmp_path / "runs/tiny")
     assert ended["verdict"] == history.INTERRUPTED
