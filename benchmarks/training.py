@@ -127,7 +127,7 @@ def build(recipe, sizes, batch, name: str):
     """A model ready to train; ncs4cvr under random tickets of the default density."""
     import numpy as np
 
-    from ncs4cvr.models import lottery, ranker
+    from ncs4cvr.models import ranker, starts
     from ncs4cvr.models.sharing import set_ticket
     from ncs4cvr.models.towers import EntireSpace
 
@@ -138,8 +138,8 @@ def build(recipe, sizes, batch, name: str):
 
     if name == TOWERS:
         with mock.patch.dict(ranker.SHARINGS, esmm=TwoTowers):
-            return lottery.build(recipe.replace(sharing="esmm"), sizes, batch)
-    model = lottery.build(recipe.replace(sharing=name), sizes, batch)
+            return starts.build(recipe.replace(sharing="esmm"), sizes, batch)
+    model = starts.build(recipe.replace(sharing=name), sizes, batch)
     rng = np.random.default_rng(1)
     if name == "ncs4cvr":
         for task in range(len(recipe.tasks)):

@@ -82,14 +82,14 @@ def measure(args: argparse.Namespace) -> dict:
     """One worker: joins the others, then times the training loop."""
     from training import open_run
 
-    from ncs4cvr.models import lottery, training
+    from ncs4cvr.models import starts, training
     from ncs4cvr.models.workers import assemble
     from ncs4cvr.pipeline import recipe_files
 
     recipe = recipe_files.load(args.recipe, tuple(args.set))
     workers = assemble(recipe, os.environ)  # before TensorFlow's first operation
     recipe, sizes, train = open_run(args, workers)
-    model = lottery.build(recipe, sizes, train.no_rows(), workers)
+    model = starts.build(recipe, sizes, train.no_rows(), workers)
 
     def epoch(number: int, steps: int) -> int:
         """The steps taken; at least so many, where the epoch has them."""

@@ -14,8 +14,9 @@ from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from ncs4cvr.models.packed import store
 from ncs4cvr.models.packed.layers import masked_layers
 from ncs4cvr.models.packed.slimming import slim
-from ncs4cvr.models.ranker import Ranker, Trunk
+from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.raw_columns import any_batch, as_parsed, dense_inputs, raw_spec
+from ncs4cvr.models.trunk import Trunk
 
 CHECKED_EXAMPLES = 256  # by the export itself
 #: How far a loaded model's probabilities may lie from the trainer's. Whether fewer bits cost AUC is

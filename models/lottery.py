@@ -8,17 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from ncs4cvr.models import sharing, sparsity, training
+from ncs4cvr.models import sharing, sparsity, starts, training
 from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.controls import OTHER_SEED, controlled
-from ncs4cvr.models.keys import Words, moves
-from ncs4cvr.models.ranker import Ranker, compiled
+from ncs4cvr.models.keys import Words
+from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.search import Round, RoundEnd, best_round, keep_schedule, search
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
-from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
 
@@ -34,68 +31,6 @@ class Search(NamedTuple):
     rounds: list[Round]
     start: list[np.ndarray]
     first: list[list[Ticket]]
-
-
-def build(
-    recipe: Recipe,
-    sizes: Mapping[str, int],
-    batch: Mapping[str, tf.Tensor],
-    workers: Workers | None = None,
-) -> Ranker:
-    """A compiled ranker with all its variables, initialised from the recipe's seed alone."""
-    workers = workers or alone()
-    tf.keras.utils.set_random_seed(recipe.seed)
-    tf.config.experimental.enable_op_determinism()
-    with workers.strategy.scope():
-        model = compiled(recipe, sizes, workers.count)
-        model(batch)
-        model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def on_one_device(
-    model: Ranker, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor]
-) -> Ranker:
-    """A copy of a trained model without the strategy that it was trained under, for export."""
-    if model.distribute_strategy is tf.distribute.get_strategy():
-        return model
-    copy = build(model.recipe, sizes, batch)
-    for source, target in zip(model.weights, copy.weights, strict=True):
-        target.assign(source.numpy())
-    return copy
-
-
-def joint_model(
-    recipe: Recipe,
-    sizes: Mapping[str, int],
-    train: Batches,
-    rows: int,
-    found: Tickets | None,
-    words: Words | None = None,
-) -> Ranker:
-    """The model as joint training begins: its tickets, or a control of them, and their start.
-
-    Args:
-      recipe: what to build; `control` says what becomes of the tickets.
-      sizes: ids per vocabulary.
-      train: the training split, used only to warm up a new start.
-      rows: of the training split.
-      found: by `find_tickets`; None for sharings without tickets.
-      words: of the vocabularies, where the tickets may be of another day.
-
-    Raises:
-      ValueError: the tickets do not fit the recipe.
-    """
-    batch, workers = train.no_rows(), train.workers
-    start: list[np.ndarray] = []
-    if found and recipe.control == "new_start":
-        other = build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, batch, workers)
-        warm_up(other, train, rows)
-        start = [w.numpy() for w in other.trainable_variables]
-    model = build(recipe, sizes, batch, workers)
-    if found:
-        apply_tickets(model, controlled(found, recipe.control, recipe.seed, start), words)
-    return model
 
 
 def find_tickets(
@@ -147,18 +82,18 @@ def search_rounds(
       keeps: the share of connections kept after each round, falling.
     """
     batch, workers = train.no_rows(), train.workers
-    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
-    warm_up(joint, train, rows)
+    joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
+    starts.warm_up(joint, train, rows)
     start = [w.numpy() for w in joint.trainable_variables]
-    copies = build(recipe.replace(sharing="single_task"), sizes, batch, workers)
+    copies = starts.build(recipe.replace(sharing="single_task"), sizes, batch, workers)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]
     first: list[list[Ticket]] = []
     longest = 0
 
     def rewind(tickets: Sequence[Ticket]) -> None:
-        copy_start(joint, copies)
-        fresh_optimizer(copies)
+        starts.copy_start(joint, copies)
+        starts.fresh_optimizer(copies)
         for t, ticket in enumerate(tickets):
             sharing.set_ticket(connections[t], ticket)
 
@@ -223,10 +158,10 @@ def changed(
       words: of today's vocabularies.
     """
     batch, workers = train.no_rows(), train.workers
-    joint = build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
-    apply_tickets(joint, found, words)
-    copies = build(recipe.replace(sharing="single_task"), sizes, batch, workers)
-    copy_start(joint, copies)
+    joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
+    starts.apply_tickets(joint, found, words)
+    copies = starts.build(recipe.replace(sharing="single_task"), sizes, batch, workers)
+    starts.copy_start(joint, copies)
     stop = RoundEnd(recipe, True, found.facts["rounds"][0]["steps"], list)
     for epoch in range(recipe.search_epochs):
         batches = train.epoch(1000 + epoch, recipe.batch_size, recipe.seed)
@@ -243,78 +178,6 @@ def changed(
     return shares
 
 
-def warm_up(model: Ranker, train: Batches, rows: int) -> None:
-    """`recipe.warmup_steps` joint steps, in as many passes over the `rows` as that takes."""
-    recipe, epoch, left = model.recipe, 0, model.recipe.warmup_steps
-
-    def count(steps: int) -> bool:
-        nonlocal left
-        left -= steps
-        return False
-
-    while left > 0:
-        batches = train.epoch(epoch, recipe.batch_size, recipe.seed + 1).take(left)
-        shown = min(rows, left * recipe.batch_size)
-        training.train_epoch(model, batches, shown, "warm-up", count)
-        epoch += 1
-
-
 def task_metric(task: Task, metrics: Mapping[str, float]) -> str:
     """The metric a task is judged by: AUC, or MSE for a ratio."""
     return next(m for m in (f"{task.name}_auc", f"{task.name}_mse") if m in metrics)
-
-
-def copy_start(joint: Ranker, copies: Ranker) -> None:
-    """Gives every task's own network the joint model's weights."""
-    for t, mlp in enumerate(copies.sharing.mlps):
-        common = joint.sharing.mlp
-        pairs = [
-            *zip(joint.trunks[0].weights, copies.trunks[t].weights, strict=True),
-            *zip(common.kernels + common.biases, mlp.kernels + mlp.biases, strict=True),
-            *zip(joint.towers[t].weights, copies.towers[t].weights, strict=True),
-            *zip(joint.heads[t].weights, copies.heads[t].weights, strict=True),
-        ]
-        for source, target in pairs:
-            target.assign(source)
-
-
-def fresh_optimizer(model: Ranker) -> None:
-    """Sets moments and step counter to zero; the learning rate stays."""
-    for variable in model.optimizer.variables:
-        if "learning_rate" not in variable.name:
-            variable.assign(tf.zeros_like(variable))
-
-
-def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> None:
-    """Puts masks and the common start into the model that will be trained jointly.
-
-    Embedding rows go to the same words (`words`: of this model's vocabularies). Where those of the
-    search are not known and the vocabularies grew since, the embeddings keep their own start.
-
-    Raises:
-      ValueError: the model has no common masks, or the tickets were found for other tasks or other
-        layers; says both.
-    """
-    recipe = model.recipe
-    if recipe.sharing != "ncs4cvr":
-        raise ValueError(f"sharing {recipe.sharing!r} takes no tickets; use sharing='ncs4cvr'")
-    names = [t.name for t in recipe.tasks]
-    if sorted(found.tickets) != sorted(names):
-        raise ValueError(
-            f"these tickets are for tasks {sorted(found.tickets)}, the recipe has {sorted(names)}; "
-            "search again for this recipe"
-        )
-    for t, name in enumerate(names):
-        sharing.set_ticket(model.sharing.connections(t), found.tickets[name])
-    tables = {trunk.embedding.table.ref(): trunk.embedding for trunk in model.trunks}
-    anew = []
-    for variable, value in zip(model.trainable_variables, found.start, strict=True):
-        if words and found.words and variable.ref() in tables:
-            moved = moves(tables[variable.ref()], found.words, words)
-            variable.assign(moved.apply(value, variable.numpy()))
-        elif variable.shape == value.shape:
-            variable.assign(value)
-        else:
-            anew.append(variable.name)
-    if anew:
-        log.warning("the vocabularies changed since the search: %s start anew", ", ".join(anew))

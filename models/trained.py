@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import lottery
+from ncs4cvr.models import starts
 from ncs4cvr.models.preprocessing import vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.schemas.recipe import Recipe
@@ -79,7 +79,7 @@ def load(
     """
     rows = tf.io.parse_example(raw_examples, transform_graph.raw_feature_spec())
     batch = transform_graph.transform_features_layer()(rows)
-    model = lottery.build(recipe, vocabulary_sizes(recipe, transform_graph), batch)
+    model = starts.build(recipe, vocabulary_sizes(recipe, transform_graph), batch)
     values = weights(folder)
     expected, got = [tuple(w.shape) for w in model.weights], [w.shape for w in values]
     if expected != got:

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import launch, lottery, recording, renewal, trained, training, warm
+from ncs4cvr.models import launch, lottery, recording, renewal, starts, trained, training, warm
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import CHECKED_EXAMPLES, export
 from ncs4cvr.models.preprocessing import DAY, vocabularies, vocabulary_sizes
@@ -103,7 +103,7 @@ def fitted(
             f"the training split ends on {recipe.trained_to} and has no row after {start['from']}, "
             "up to which the last pushed model was trained; look at the log, or set warm_rows=all"
         )
-    model = lottery.joint_model(recipe, sizes, train, rows, found, words)
+    model = starts.joint_model(recipe, sizes, train, rows, found, words)
     if start["from"]:
         start |= warm.carry(model, config["last_run"], words)
     began = time.monotonic()
@@ -116,7 +116,7 @@ def fitted(
         after_epoch=_board(fn_args.model_run_dir) if workers.chief else _nobody,
     )
     seconds = time.monotonic() - began
-    own = lottery.on_one_device(model, sizes, train.no_rows())
+    own = starts.on_one_device(model, sizes, train.no_rows())
     if workers.chief:
         facts = {
             "best_epoch": history.best + 1,

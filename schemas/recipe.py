@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ncs4cvr.schemas.checks import between, from_plain, name, no_secret, one_of, unique
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
+from ncs4cvr.schemas.settings import parse
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
 SHARINGS = (
@@ -266,47 +267,5 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def with_settings(self, settings: typing.Iterable[str]) -> Recipe:
-        """Applies `key=value` settings of the command line.
-
-        >>> Recipe.parse_setting("hidden=256,128")
-        ('hidden', (256, 128))
-        """
-        return self.replace(**dict(Recipe.parse_setting(s) for s in settings))
-
-    @staticmethod
-    def parse_setting(setting: str) -> tuple[str, Any]:
-        """Parses one `key=value` by the type of the recipe's field."""
-        key, sep, value = setting.partition("=")
-        if not sep:
-            raise ValueError(f"setting {setting!r} must read key=value, such as keep=0.1")
-        types = typing.get_type_hints(Recipe)
-        one_of("recipe key", key, list(types))
-        kind = types[key]
-        if kind == tuple[int, ...]:
-            kind = _ints
-        elif typing.get_origin(kind) is Literal:
-            kind = str
-        elif key == "beam":
-            raise ValueError(f"beam={value!r}: Beam's options are set with --beam KEY=VALUE")
-        elif kind not in (int, float, str):
-            raise ValueError(
-                f"{key} cannot be set on the command line, came {value!r}; "
-                "write it in a recipe file"
-            )
-        try:
-            return key, kind(value)
-        except ValueError:
-            example = getattr(Recipe, key)
-            if isinstance(example, tuple):
-                example = ",".join(map(str, example))
-            raise ValueError(
-                f"{key}={value!r} is not of the type {_KINDS[kind]}; give one, such as "
-                f"{key}={example}"
-            ) from None
-
-
-def _ints(value: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in value.split(",") if part)
-
-
-_KINDS = {int: "int", float: "float", _ints: "int,int,..."}
+        """Applies `key=value` settings of the command line."""
+        return self.replace(**dict(parse(Recipe, setting) for setting in settings))

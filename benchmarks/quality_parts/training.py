@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ncs4cvr.models import lottery, sparsity, training
+from ncs4cvr.models import lottery, sparsity, starts, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.tickets import Tickets
@@ -102,7 +102,7 @@ def train(cell: Cell, bench: Bench) -> None:
     reset_peak()
     began = time.monotonic()
     found = Tickets.load(str(cell.search.arrays)) if cell.search else None
-    model = lottery.joint_model(recipe, bench.sizes, bench.train, bench.rows, found)
+    model = starts.joint_model(recipe, bench.sizes, bench.train, bench.rows, found)
     clock = Clock(bench.train, bench.valid)
     with tempfile.TemporaryDirectory() as checkpoint:
         history = training.fit(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncs4cvr.models import lottery, sharing, sparsity, training
+from ncs4cvr.models import lottery, sharing, sparsity, starts, training
 from ncs4cvr.models.packed.asset import Layer, Towers
 from ncs4cvr.models.packed.layers import masked_layers
 from ncs4cvr.models.tickets import Tickets
@@ -91,7 +91,7 @@ def _searched(recipe: Recipe, data: Data) -> dict[float, Tickets]:
 def _joint(recipe: Recipe, data: Data, found: dict[float, Tickets], removed: float) -> Towers:
     train = data.batches(recipe.log.splits[0].name)
     rows = train.count()
-    model = lottery.joint_model(recipe, data.sizes(recipe), train, rows, found[removed])
+    model = starts.joint_model(recipe, data.sizes(recipe), train, rows, found[removed])
     batches = train.epoch(0, recipe.batch_size, recipe.seed)
     training.train_epoch(model, batches, rows, f"joint training, {removed:.0%} removed")
     for task in range(len(recipe.tasks)):

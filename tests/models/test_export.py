@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import export as exporting
-from ncs4cvr.models import lottery
+from ncs4cvr.models import starts
 from ncs4cvr.models.packed import asset
 from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.models.raw_columns import raw_spec
@@ -181,7 +181,7 @@ def test_an_export_that_answers_otherwise_is_an_error(world, model, examples, mo
 @pytest.mark.parametrize("sharing", ["shared_bottom", "single_task"])
 def test_other_sharings_answer_as_their_trainer(world, recipe, sharing, examples):
     batch = next(iter(world.valid.in_order(50)))
-    model = lottery.build(recipe.replace(sharing=sharing), world.sizes, batch)
+    model = starts.build(recipe.replace(sharing=sharing), world.sizes, batch)
     module = exporting.ServingModule(model, world.graph)
     rows = tf.io.parse_example(examples, raw_spec(recipe, world.graph))
     served = module.score(module.features(rows))
@@ -192,7 +192,7 @@ def test_other_sharings_answer_as_their_trainer(world, recipe, sharing, examples
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_every_sharing_answers_as_it_was_trained(world, examples, recipe, kind, tmp_path):
     batch = next(iter(world.valid.in_order()))
-    model = lottery.build(recipe.replace(sharing=kind, tower=(3,), experts=2), world.sizes, batch)
+    model = starts.build(recipe.replace(sharing=kind, tower=(3,), experts=2), world.sizes, batch)
     exporting.export(model, world.graph, str(tmp_path), examples)  # checks the answers itself
     saved = _answers(tf.saved_model.load(str(tmp_path)), examples)
     np.testing.assert_allclose(saved["ctcvr"], saved["ctr"] * saved["cvr"], rtol=1e-5)
@@ -219,7 +219,7 @@ def test_a_ranking_request_answers_as_its_rows_would(
     world, examples, recipe, kind, interaction, tmp_path
 ):
     changed = recipe.replace(sharing=kind, interaction=interaction)
-    model = lottery.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    model = starts.build(changed, world.sizes, next(iter(world.valid.in_order())))
     exporting.export(model, world.graph, str(tmp_path), examples)
     saved = tf.saved_model.load(str(tmp_path))
     rows = world.valid_rows[:30]
@@ -232,7 +232,7 @@ def test_a_ranking_request_answers_as_its_rows_would(
 def test_a_recipe_without_request_columns_has_no_rank(world, recipe):
     every = [dataclasses.replace(f, per="candidate") for f in recipe.features]
     changed = recipe.replace(features=tuple(every))
-    model = lottery.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    model = starts.build(changed, world.sizes, next(iter(world.valid.in_order())))
     assert set(exporting.ServingModule(model, world.graph).signatures()) == {
         "serving_default",
         "predict",
@@ -265,7 +265,7 @@ def test_fewer_bits_move_probabilities_a_little(world, model, examples, saved, c
 def _recipe_changed(model, world, changes):
     """The same weights under a changed recipe."""
     batch = next(iter(world.valid.in_order(50)))
-    other = lottery.build(model.recipe.replace(**changes), world.sizes, batch)
+    other = starts.build(model.recipe.replace(**changes), world.sizes, batch)
     for mine, theirs in zip(other.weights, model.weights, strict=True):
         mine.assign(theirs)
     return other
@@ -284,6 +284,6 @@ def test_a_plain_export_makes_no_weights_at_load(world, model, examples, saved, 
 
 def test_bf16_weights_without_tickets_are_refused(world, recipe):
     changed = recipe.replace(sharing="mmoe", weights="bf16")
-    model = lottery.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    model = starts.build(changed, world.sizes, next(iter(world.valid.in_order())))
     with pytest.raises(ValueError, match="sharing 'mmoe' has no tickets; set weights='f32'"):
         exporting.ServingModule(model, world.graph, "unused")

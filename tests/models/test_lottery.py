@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import lottery, sparsity, training
+from ncs4cvr.models import lottery, sparsity, starts, training
 from ncs4cvr.models.sharing import get_ticket
 from ncs4cvr.schemas.tasks import Task
 
@@ -44,9 +44,9 @@ def _slots(model):
 
 def _trainers_model(world, recipe, found):
     batch = next(iter(world.valid.in_order(recipe.batch_size)))
-    model = lottery.build(recipe, world.sizes, batch)
+    model = starts.build(recipe, world.sizes, batch)
     untouched = [v.numpy() for v in model.trainable_variables]
-    lottery.apply_tickets(model, found)
+    starts.apply_tickets(model, found)
     return model, untouched
 
 
@@ -158,15 +158,15 @@ def test_a_warm_up_takes_all_its_steps_in_several_passes(world, recipe):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_epoch", train_epoch)
         batch = next(iter(world.valid.in_order()))
-        model = lottery.build(recipe.replace(warmup_steps=7), world.sizes, batch)
-        lottery.warm_up(model, world.train, len(world.rows))
+        model = starts.build(recipe.replace(warmup_steps=7), world.sizes, batch)
+        starts.warm_up(model, world.train, len(world.rows))
     assert steps == [5, 2]
 
 
 def test_another_seed_is_another_start(world, recipe, search):
     model, _ = _trainers_model(world, recipe, search.found)
     batch = next(iter(world.valid.in_order(recipe.batch_size)))
-    other = lottery.build(recipe.replace(seed=2), world.sizes, batch)
+    other = starts.build(recipe.replace(seed=2), world.sizes, batch)
     assert not _same([model.heads[0].kernel], [other.heads[0].kernel])
 
 
@@ -190,9 +190,9 @@ def test_a_model_without_common_masks_takes_no_tickets(world, recipe, search, ki
 def test_new_vocabularies_alone_start_anew(world, recipe, search, caplog):
     grown = {**world.sizes, "user": world.sizes["user"] + 5}
     batch = next(iter(world.valid.in_order(recipe.batch_size)))
-    model = lottery.build(recipe, grown, batch)
+    model = starts.build(recipe, grown, batch)
     table = model.trunks[0].embedding.table.numpy()
-    lottery.apply_tickets(model, search.found)
+    starts.apply_tickets(model, search.found)
     assert "vocabularies changed" in caplog.text
     np.testing.assert_array_equal(model.trunks[0].embedding.table, table)
     others = [v for v in model.trainable_variables if v.shape != table.shape]
@@ -203,7 +203,7 @@ def test_new_vocabularies_alone_start_anew(world, recipe, search, caplog):
 def test_fresh_optimizer_keeps_the_learning_rate(small):
     model, batch = small()
     model.train_step(batch)
-    lottery.fresh_optimizer(model)
+    starts.fresh_optimizer(model)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
     assert int(model.optimizer.iterations) == 0
     assert all(float(tf.reduce_sum(tf.abs(tf.cast(v, tf.float32)))) == 0 for v in _slots(model))
@@ -220,7 +220,7 @@ def test_early_bird_rounds_end_sooner_and_the_last_is_as_long_as_the_longest(wor
 
 
 def test_a_new_start_differs_from_the_searchs(world, recipe, search):
-    model = lottery.joint_model(
+    model = starts.joint_model(
         recipe.replace(control="new_start"),
         world.sizes,
         world.train,
@@ -235,5 +235,5 @@ def test_a_new_start_differs_from_the_searchs(world, recipe, search):
 
 
 def test_without_a_control_joint_training_begins_at_the_searchs_start(world, recipe, search):
-    model = lottery.joint_model(recipe, world.sizes, world.train, 300, search.found)
+    model = starts.joint_model(recipe, world.sizes, world.train, 300, search.found)
     assert _same([v.numpy() for v in model.trainable_variables], search.found.start)

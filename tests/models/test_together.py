@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import launch, lottery, trainer
+from ncs4cvr.models import launch, starts, trainer
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers
@@ -97,7 +97,7 @@ def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
     arguments.train_files = [str(tmp_path / "part-*")]
     trainer.run_fn(arguments)
 
-    model = lottery.build(recipe, world.sizes, world.train.no_rows())
+    model = starts.build(recipe, world.sizes, world.train.no_rows())
     one, two = (
         Batches(f"{tmp_path}/part-*", world.graph, workers=Workers(model.distribute_strategy, i, 2))
         for i in range(2)

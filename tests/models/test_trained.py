@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncs4cvr.models import lottery, trained
+from ncs4cvr.models import starts, trained
 
 
 @pytest.fixture
@@ -38,6 +38,6 @@ def test_a_transform_graph_outside_the_run_is_refused(tmp_path, graph):
 
 @pytest.fixture
 def trained_ranker(world, recipe):
-    model = lottery.build(recipe, world.sizes, next(iter(world.valid.in_order())))
+    model = starts.build(recipe, world.sizes, next(iter(world.valid.in_order())))
     model.sharing.connections(0)[0][1].assign(np.eye(*model.sharing.mlp.kernels[0].shape))
     return model

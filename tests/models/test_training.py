@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import lottery, training
+from ncs4cvr.models import starts, training
 
 LONG = {"patience": 9, "max_epochs": 5, "learning_rate": 0.03}
 
@@ -15,7 +15,7 @@ LONG = {"patience": 9, "max_epochs": 5, "learning_rate": 0.03}
 def build(world, recipe):
     def build(**changes):
         batch = next(iter(world.valid.in_order(64)))
-        return lottery.build(recipe.replace(**changes), world.sizes, batch)
+        return starts.build(recipe.replace(**changes), world.sizes, batch)
 
     return build
 
@@ -82,7 +82,7 @@ def _nudge(model):
 def whole(world, recipe, tmp_path_factory):
     """A training of five epochs that nothing interrupts: (model, history)."""
     long = recipe.replace(**LONG)
-    model = lottery.build(long, world.sizes, next(iter(world.valid.in_order(64))))
+    model = starts.build(long, world.sizes, next(iter(world.valid.in_order(64))))
     return model, _fit(model, world, tmp_path_factory.mktemp("whole"))
 
 
@@ -99,7 +99,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         _fit(model, world, tmp_path, stop_in_the_second_epoch)
     epochs = []
-    lottery.fresh_optimizer(model)
+    starts.fresh_optimizer(model)
     for variable in model.trainable_variables:  # the checkpoint has the word
         variable.assign(tf.zeros_like(variable))
     assert _fit(model, world, tmp_path, lambda epoch, *_: epochs.append(epoch)) == history

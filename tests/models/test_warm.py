@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import lottery, renewal, trained, trainer, training, warm
+from ncs4cvr.models import lottery, renewal, starts, trained, trainer, training, warm
 from ncs4cvr.models.preprocessing import DAY, vocabularies
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import alone
@@ -66,7 +66,7 @@ def carried(days, first):
     """The second day's model as its training begins."""
     _, day = days
     words = vocabularies(day.recipe, day.world.graph)
-    model = lottery.build(day.recipe, day.world.sizes, next(iter(day.world.valid.in_order())))
+    model = starts.build(day.recipe, day.world.sizes, next(iter(day.world.valid.in_order())))
     fresh = model.trunks[0].embedding.table.numpy()
     return model, fresh, warm.carry(model, str(first[1]), words)
 
@@ -134,8 +134,8 @@ def test_going_on_is_the_same_as_not_having_stopped(days, first):
     """On the same day's data no row moves: one more step gives the same weights."""
     day = days[0]
     batch = next(iter(day.world.valid.in_order(64)))
-    again = lottery.build(day.recipe, day.world.sizes, batch)
-    lottery.apply_tickets(again, Tickets.load(str(first[0])))
+    again = starts.build(day.recipe, day.world.sizes, batch)
+    starts.apply_tickets(again, Tickets.load(str(first[0])))
     warm.carry(again, str(first[1]), vocabularies(day.recipe, day.world.graph))
     kept = [w.numpy() for w in first[2].weights], [w.numpy() for w in first[2].optimizer.variables]
     for model in (again, first[2]):
@@ -150,7 +150,7 @@ def test_going_on_is_the_same_as_not_having_stopped(days, first):
 def test_a_warm_start_may_have_a_learning_rate_of_its_own(days, first):
     day = days[0]
     recipe = day.recipe.replace(warm_learning_rate=0.125)
-    model = lottery.build(recipe, day.world.sizes, next(iter(day.world.valid.in_order())))
+    model = starts.build(recipe, day.world.sizes, next(iter(day.world.valid.in_order())))
     warm.carry(model, str(first[1]), vocabularies(recipe, day.world.graph))
     assert float(model.optimizer.learning_rate) == 0.125
 
@@ -282,8 +282,8 @@ def test_kept_tickets_rewind_to_their_start_with_every_row_at_its_own_word(days,
     day, found = days[1], Tickets.load(str(first[0]))
     words = vocabularies(day.recipe, day.world.graph)
     batch = next(iter(day.world.valid.in_order()))
-    model = lottery.build(day.recipe, day.world.sizes, batch)
-    lottery.apply_tickets(model, found, words)
+    model = starts.build(day.recipe, day.world.sizes, batch)
+    starts.apply_tickets(model, found, words)
     table = place_of_table(model)
     for place, (variable, start) in enumerate(zip(model.trainable_variables, found.start)):
         if place != table:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import export as exporting
-from ncs4cvr.models import lottery
+from ncs4cvr.models import starts
 from ncs4cvr.models.sharing import set_ticket
 
 HERE = Path(__file__).parent
@@ -83,7 +83,7 @@ def exports(world, tmp_path_factory):
 
 def _model(world, changes):
     """A ranker with a random ticket a task: a third of the connections, and biases that count."""
-    model = lottery.build(
+    model = starts.build(
         tiny.TINY.replace(**changes), world.sizes, next(iter(world.valid.in_order(50)))
     )
     rng = np.random.default_rng(1)

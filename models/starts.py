@@ -1,0 +1,154 @@
+"""How a model begins: from the seed, after a warm-up, under tickets, or as a copy of another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from ncs4cvr.models import sharing, training
+from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.controls import OTHER_SEED, controlled
+from ncs4cvr.models.keys import Words, moves
+from ncs4cvr.models.ranker import Ranker, compiled
+from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.workers import Workers, alone
+from ncs4cvr.schemas.recipe import Recipe
+
+log = logging.getLogger("ncs4cvr")
+
+
+def build(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    batch: Mapping[str, tf.Tensor],
+    workers: Workers | None = None,
+) -> Ranker:
+    """A compiled ranker with all its variables, initialised from the recipe's seed alone."""
+    workers = workers or alone()
+    tf.keras.utils.set_random_seed(recipe.seed)
+    tf.config.experimental.enable_op_determinism()
+    with workers.strategy.scope():
+        model = compiled(recipe, sizes, workers.count)
+        model(batch)
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def on_one_device(
+    model: Ranker, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor]
+) -> Ranker:
+    """A copy of a trained model without the strategy that it was trained under, for export."""
+    if model.distribute_strategy is tf.distribute.get_strategy():
+        return model
+    copy = build(model.recipe, sizes, batch)
+    for source, target in zip(model.weights, copy.weights, strict=True):
+        target.assign(source.numpy())
+    return copy
+
+
+def joint_model(
+    recipe: Recipe,
+    sizes: Mapping[str, int],
+    train: Batches,
+    rows: int,
+    found: Tickets | None,
+    words: Words | None = None,
+) -> Ranker:
+    """The model as joint training begins: its tickets, or a control of them, and their start.
+
+    Args:
+      recipe: what to build; `control` says what becomes of the tickets.
+      sizes: ids per vocabulary.
+      train: the training split, used only to warm up a new start.
+      rows: of the training split.
+      found: by `find_tickets`; None for sharings without tickets.
+      words: of the vocabularies, where the tickets may be of another day.
+
+    Raises:
+      ValueError: the tickets do not fit the recipe.
+    """
+    batch, workers = train.no_rows(), train.workers
+    start: list[np.ndarray] = []
+    if found and recipe.control == "new_start":
+        other = build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, batch, workers)
+        warm_up(other, train, rows)
+        start = [w.numpy() for w in other.trainable_variables]
+    model = build(recipe, sizes, batch, workers)
+    if found:
+        apply_tickets(model, controlled(found, recipe.control, recipe.seed, start), words)
+    return model
+
+
+def warm_up(model: Ranker, train: Batches, rows: int) -> None:
+    """`recipe.warmup_steps` joint steps, in as many passes over the `rows` as that takes."""
+    recipe, epoch, left = model.recipe, 0, model.recipe.warmup_steps
+
+    def count(steps: int) -> bool:
+        nonlocal left
+        left -= steps
+        return False
+
+    while left > 0:
+        batches = train.epoch(epoch, recipe.batch_size, recipe.seed + 1).take(left)
+        shown = min(rows, left * recipe.batch_size)
+        training.train_epoch(model, batches, shown, "warm-up", count)
+        epoch += 1
+
+
+def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> None:
+    """Puts masks and the common start into the model that will be trained jointly.
+
+    Embedding rows go to the same words (`words`: of this model's vocabularies). Where those of the
+    search are not known and the vocabularies grew since, the embeddings keep their own start.
+
+    Raises:
+      ValueError: the model has no common masks, or the tickets were found for other tasks or other
+        layers; says both.
+    """
+    recipe = model.recipe
+    if recipe.sharing != "ncs4cvr":
+        raise ValueError(f"sharing {recipe.sharing!r} takes no tickets; use sharing='ncs4cvr'")
+    names = [t.name for t in recipe.tasks]
+    if sorted(found.tickets) != sorted(names):
+        raise ValueError(
+            f"these tickets are for tasks {sorted(found.tickets)}, the recipe has {sorted(names)}; "
+            "search again for this recipe"
+        )
+    for t, name in enumerate(names):
+        sharing.set_ticket(model.sharing.connections(t), found.tickets[name])
+    tables = {trunk.embedding.table.ref(): trunk.embedding for trunk in model.trunks}
+    anew = []
+    for variable, value in zip(model.trainable_variables, found.start, strict=True):
+        if words and found.words and variable.ref() in tables:
+            moved = moves(tables[variable.ref()], found.words, words)
+            variable.assign(moved.apply(value, variable.numpy()))
+        elif variable.shape == value.shape:
+            variable.assign(value)
+        else:
+            anew.append(variable.name)
+    if anew:
+        log.warning("the vocabularies changed since the search: %s start anew", ", ".join(anew))
+
+
+def copy_start(joint: Ranker, copies: Ranker) -> None:
+    """Gives every task's own network the joint model's weights."""
+    for t, mlp in enumerate(copies.sharing.mlps):
+        common = joint.sharing.mlp
+        pairs = [
+            *zip(joint.trunks[0].weights, copies.trunks[t].weights, strict=True),
+            *zip(common.kernels + common.biases, mlp.kernels + mlp.biases, strict=True),
+            *zip(joint.towers[t].weights, copies.towers[t].weights, strict=True),
+            *zip(joint.heads[t].weights, copies.heads[t].weights, strict=True),
+        ]
+        for source, target in pairs:
+            target.assign(source)
+
+
+def fresh_optimizer(model: Ranker) -> None:
+    """Sets moments and step counter to zero; the learning rate stays."""
+    for variable in model.optimizer.variables:
+        if "learning_rate" not in variable.name:
+            variable.assign(tf.zeros_like(variable))
