@@ -2,7 +2,7 @@
 
     ncs4cvr run && python benchmarks/training.py
 
-Takes the transformed examples of the last `ncs4cvr run` and trains every sharing with equal layer
+Takes the examples of the last `ncs4cvr run` and trains every sharing with equal layer
 sizes, in turns, so that what else the machine does hits all alike: compare ratios, not rates. Runs
 once with one thread and once with as many as there are cores, each in a process of its own. Writes
 docs/benchmarks/training.md, .json and .png. Some 15 minutes on 2 cores.
@@ -117,9 +117,9 @@ def open_run(args: argparse.Namespace, workers=None):
 
     recipe = recipe_files.load(args.recipe, tuple(args.set))
     graph = tft.TFTransformOutput(str(newest("Transform", "transform_graph")))
-    split = newest("Transform", "transformed_examples") / f"Split-{recipe.log.splits[0].name}"
+    split = newest("VideoLogExampleGen", "examples") / f"Split-{recipe.log.splits[0].name}"
     train = Batches(str(split / "*"), graph, workers=workers)
-    train.count()  # parsed and kept
+    train.count()  # transformed and kept
     return recipe, vocabulary_sizes(recipe, graph), train
 
 

@@ -2,7 +2,7 @@
 
     ncs4cvr run && python benchmarks/workers.py
 
-Takes the transformed examples of the last `ncs4cvr run` and trains the recipe's network on them, in
+Takes the examples of the last `ncs4cvr run` and trains the recipe's network on them, in
 turns: one process with as many threads as there are cores, then two with half of them each, which
 share every batch. Each turn starts new processes, takes some steps unmeasured, and then times an
 epoch as training does it; with the recipe's batch and with a large one, since what the workers tell

@@ -66,7 +66,7 @@ class TicketSearch(base_component.BaseComponent):
     Its own step and artifact, so that a retrain can reuse tickets.
 
     Args:
-      examples: transformed examples.
+      examples: of VideoLogExampleGen; they are transformed as they are read.
       transform_graph: knows types and vocabularies.
       last_run: the last pushed model's, whose tickets may be kept.
       recipe: the recipe as JSON.

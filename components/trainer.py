@@ -1,4 +1,4 @@
-"""Trainer: TFX's own; further inputs are tickets, raw examples and an earlier day's model."""
+"""Trainer: TFX's own; further inputs are tickets and an earlier day's model."""
 
 from __future__ import annotations
 
@@ -36,8 +36,6 @@ class Executor(GenericExecutor):
         for key in ("tickets", "last_run"):
             if input_dict.get(key):
                 config[key] = artifact_utils.get_single_uri(input_dict[key])
-        raw = artifact_utils.get_split_uri(input_dict["raw_examples"], config["valid_split"])
-        config["raw_examples"] = os.path.join(raw, "*")
         # The same inputs and recipe give the same folder, so a stopped training is found again.
         uris = {key: [a.uri for a in artifacts] for key, artifacts in input_dict.items()}
         what = json.dumps([uris, exec_properties], sort_keys=True, default=str)
@@ -48,14 +46,13 @@ class Executor(GenericExecutor):
 
 
 class TrainerSpec(types.ComponentSpec):
-    """TFX's TrainerSpec with three more inputs."""
+    """TFX's TrainerSpec with two more inputs."""
 
     PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
         "tickets": ChannelParameter(type=TaskTickets, optional=True),
         "last_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
-        "raw_examples": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
     TYPE_ANNOTATION = standard_component_specs.TrainerSpec.TYPE_ANNOTATION
@@ -65,8 +62,7 @@ class Trainer(base_component.BaseComponent):
     """Joint training under the tickets.
 
     Args:
-      examples: transformed examples.
-      raw_examples: the same before Transform, for recorded requests.
+      examples: of VideoLogExampleGen; they are transformed as they are read.
       transform_graph, schema: as for TFX's Trainer.
       tickets: TaskTickets, for sharings that have them.
       last_run: the last pushed model's, for a warm start.
@@ -82,7 +78,6 @@ class Trainer(base_component.BaseComponent):
     def __init__(
         self,
         examples: types.BaseChannel,
-        raw_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         schema: types.BaseChannel,
         *,
@@ -98,11 +93,9 @@ class Trainer(base_component.BaseComponent):
             "recipe": recipe,
             "code_version": code_version,
             "checkpoints": checkpoints,
-            "valid_split": valid_split,
         }
         spec = TrainerSpec(
             examples=examples,
-            raw_examples=raw_examples,
             transform_graph=transform_graph,
             schema=schema,
             tickets=tickets,

@@ -13,7 +13,6 @@ from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 
 HOUR_MS = 3_600_000
-DAY = "_day"  # yyyymmdd, for a warm start that trains on the days its model has not seen
 
 
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]):
@@ -31,8 +30,6 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     for label in recipe.log.labels:
         if label.name in inputs:
             outputs[label.name] = _dense(inputs[label.name], 1)[:, 0]
-    if recipe.warm_start == "on" and "day" in inputs:
-        outputs[DAY] = _dense(inputs["day"], 1)[:, 0]
     return outputs
 
 

@@ -17,7 +17,7 @@ import tensorflow_transform as tft
 from ncs4cvr.models import launch, lottery, recording, renewal, starts, trained, training, warm
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import CHECKED_EXAMPLES, export
-from ncs4cvr.models.preprocessing import DAY, vocabularies, vocabulary_sizes
+from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.tickets import FACTS, Tickets
 from ncs4cvr.models.workers import Workers, alone, assemble
@@ -39,13 +39,14 @@ ARGUMENTS = (
 def run_fn(fn_args: Any) -> None:
     """Trains the recipe's model and writes the SavedModel to `fn_args.serving_model_dir`.
 
+    The first validation rows, with the model's predictions, are recorded in
+    `fn_args.model_run_dir`.
+
     fn_args.custom_config:
       recipe: the recipe as JSON.
       tickets: folder of the TaskTickets artifact; absent for sharings without tickets.
       last_run: folder of the last pushed model's run, for a warm start; absent where there is none.
       checkpoint: folder where a stopped training of the same inputs goes on.
-      raw_examples: pattern of raw examples of the validation split, to record with the model's
-        predictions in `fn_args.model_run_dir`.
     """
     recipe = Recipe.from_json(fn_args.custom_config["recipe"])
     arguments = {name: getattr(fn_args, name) for name in ARGUMENTS}
@@ -65,7 +66,7 @@ def train(**arguments: Any) -> None:
     found = Tickets.load(config["tickets"]) if config.get("tickets") else None
     model = fitted(fn_args, recipe, transform_graph, found, workers)
     if workers.chief:
-        raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(config["raw_examples"])), "GZIP")
+        raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(fn_args.eval_files)), "GZIP")
         examples = list(raw.take(recording.ROWS).as_numpy_iterator())
         where = f"{fn_args.model_run_dir}/{recording.FILE}"
         recording.record(model, transform_graph, examples, where)
@@ -91,11 +92,6 @@ def fitted(
     sizes = vocabulary_sizes(recipe, transform_graph)
     words = vocabularies(recipe, transform_graph)
     start, after = _start(recipe, config.get("last_run", ""), found)
-    if after and DAY not in transform_graph.transformed_feature_spec():
-        raise ValueError(
-            "warm_rows=new needs the column day, which these examples do not have; expected those "
-            "of VideoLogExampleGen. Set warm_rows=all"
-        )
     train = Batches(fn_args.train_files, transform_graph, after, workers)
     rows = train.count()
     if not rows and after:
@@ -133,18 +129,16 @@ def fitted(
     return own
 
 
-def _start(
-    recipe: Recipe, last_run: str, found: Tickets | None
-) -> tuple[dict[str, Any], tuple[str, int] | None]:
-    """From which day's model training begins, or why from none; and which rows it needs."""
+def _start(recipe: Recipe, last_run: str, found: Tickets | None) -> tuple[dict[str, Any], int]:
+    """From which day's model training begins, or why from none; and after which day's rows."""
     if recipe.warm_start == "off":
-        return {"from": "", "why": "warm_start is off"}, None
+        return {"from": "", "why": "warm_start is off"}, 0
     if why := warm.why_fresh(recipe, last_run, found):
         log.info("fresh start: %s", why)
-        return {"from": "", "why": why}, None
+        return {"from": "", "why": why}, 0
     day = trained.recipe_of(last_run).trained_to
     log.info("going on from the model of %s, with %s days' rows", day, recipe.warm_rows)
-    after = (DAY, int(day.replace("-", ""))) if recipe.warm_rows == "new" else None
+    after = int(day.replace("-", "")) if recipe.warm_rows == "new" else 0
     return {"from": day, "why": ""}, after
 
 

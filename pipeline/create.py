@@ -130,7 +130,8 @@ def create_pipeline(
         examples,
         schema,
         preprocessing_fn="ncs4cvr.models.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=[train], transform=[train, validate]),
+        splits_config=transform_pb2.SplitsConfig(analyze=[train]),
+        materialize=False,  # training transforms what it reads: see models/batches.py
         disable_statistics=True,
         disable_analyzer_cache=True,  # pays only where files of earlier days come again
         custom_config={
@@ -143,9 +144,8 @@ def create_pipeline(
 
     last_run = _last_run(recipe, places.serving)
     earlier = last_run.outputs["earlier"] if last_run else None
-    tickets = _tickets(recipe, places, transform, earlier)
+    tickets = _tickets(recipe, places, examples, transform, earlier)
     trainer = Trainer(
-        transform.outputs["transformed_examples"],
         examples,
         transform.outputs["transform_graph"],
         schema,
@@ -240,7 +240,11 @@ def _last_run(recipe: Recipe, serving: str) -> BaseNode | None:
 
 
 def _tickets(
-    recipe: Recipe, places: Places, transform: Transform, last_run: BaseChannel | None
+    recipe: Recipe,
+    places: Places,
+    examples: BaseChannel,
+    transform: Transform,
+    last_run: BaseChannel | None,
 ) -> BaseNode | None:
     """The search, or an import of what an earlier one found; None where nobody needs tickets."""
     if recipe.sharing != "ncs4cvr":
@@ -254,7 +258,7 @@ def _tickets(
             output_key="tickets",
         ).with_id("ImportTickets")
     return TicketSearch(
-        transform.outputs["transformed_examples"],
+        examples,
         transform.outputs["transform_graph"],
         recipe=for_search(recipe).to_json(),
         code_version=code_version("ncs4cvr.models.trainer"),

@@ -65,7 +65,6 @@ def for_search(recipe: Recipe) -> Recipe:
 
 
 def for_transform(recipe: Recipe) -> Recipe:
-    """What preprocessing depends on: features and labels; a warm start needs the days, too."""
+    """What preprocessing depends on: features and labels."""
     log = for_training(recipe).log
-    plain = Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)
-    return plain.replace(warm_start=recipe.warm_start)
+    return Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)

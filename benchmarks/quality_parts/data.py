@@ -76,13 +76,12 @@ class Data:
     """Where the examples of a run lie.
 
     Attributes:
-      graph, transformed, raw: folders of the run's artifacts.
+      graph, raw: folders of the run's artifacts.
       rows: folder of the kept arrays.
       fingerprint: digest of the examples.
     """
 
     graph: Path
-    transformed: Path
     raw: Path
     rows: Path
     fingerprint: str
@@ -101,15 +100,13 @@ class Data:
           NoRun: there are none, or they were made with other features; says the command.
         """
         made = run / "artifacts"
-        transformed = _newest(made / "Transform" / "transformed_examples", command)
-        graph = made / "Transform" / "transform_graph" / transformed.name
-        raw = _newest(made / "VideoLogExampleGen" / "examples", command)
+        graph = _newest(made / "Transform" / "transform_graph", "saved_model.pb", command)
+        raw = _newest(made / "VideoLogExampleGen" / "examples", "*.gz", command)
         digest = hashlib.sha256()
-        files = [transformed, raw / f"Split-{recipe.log.splits[-1].name}"]
-        for file in (f for folder in files for f in sorted(folder.rglob("*.gz"))):
+        for file in (*sorted(graph.rglob("vocabulary_*")), *sorted(raw.rglob("Split-*/*.gz"))):
             digest.update(file.read_bytes())
         fingerprint = digest.hexdigest()[:12]
-        data = Data(graph, transformed, raw, kept / f"data-{fingerprint}", fingerprint)
+        data = Data(graph, raw, kept / f"data-{fingerprint}", fingerprint)
         known = data.transform_graph().transformed_feature_spec()
         missing = {f.name for f in recipe.features} - known.keys()
         if missing:
@@ -128,8 +125,8 @@ class Data:
         return vocabulary_sizes(recipe, self.transform_graph())
 
     def batches(self, split: str) -> Batches:
-        """A transformed split for training."""
-        pattern = str(self.transformed / f"Split-{split}" / "*")
+        """A split for training."""
+        pattern = str(self.raw / f"Split-{split}" / "*")
         return Batches(pattern, self.transform_graph())
 
     def split(self, recipe: Recipe, split: str) -> Rows:
@@ -142,10 +139,10 @@ class Data:
         return Rows.load(path)
 
 
-def _newest(folder: Path, command: str) -> Path:
-    found = [f for f in folder.glob("*") if f.name.isdigit() and any(f.rglob("*.gz"))]
+def _newest(folder: Path, holds: str, command: str) -> Path:
+    found = [f for f in folder.glob("*") if f.name.isdigit() and any(f.rglob(holds))]
     if not found:
-        raise NoRun(f"no examples in {folder}; make them: {command}")
+        raise NoRun(f"no {holds} in {folder}; make them: {command}")
     return max(found, key=lambda f: int(f.name))
 
 

@@ -131,7 +131,6 @@ KEPT = [
     ("StatisticsGen", "statistics", "Split-test/FeatureStats.pb", "flipped"),
     ("SchemaGen", "schema", "schema.pbtxt", "flipped"),
     ("Transform", "transform_graph", "transform_fn/saved_model.pb", "flipped"),
-    ("Transform", "transformed_examples", "Split-train/*.gz", "cut off"),
     ("Evaluator", "evaluation", "metrics*", "flipped"),
 ]
 

@@ -69,7 +69,7 @@ STRINGS = ("genres",)
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """Training and validation rows, transformed, with what Transform learned."""
+    """Training and validation rows, as written to files, with what Transform learned."""
 
     rows: list[Row]
     valid_rows: list[Row]
@@ -119,8 +119,7 @@ def _world(folder: Path, rows: list[Row], recipe: Recipe) -> World:
     valid_rows = _rows(150, seed=2)
     graph = _transform_graph(rows, folder, recipe)
     for name, split in (("train", rows), ("valid", valid_rows)):
-        _write(folder / f"raw_{name}.gz", [_encode(row) for row in split])
-        _write(folder / f"{name}.gz", _transformed(split, graph))
+        _write(folder / f"{name}.gz", [_encode(row) for row in split])
     return World(rows, valid_rows, folder, graph, vocabulary_sizes(recipe, graph))
 
 
@@ -202,7 +201,6 @@ def _fn_args(world: World, recipe: Recipe, folder: Path, **config: str) -> Simpl
         custom_config={
             "recipe": recipe.to_json(),
             "checkpoint": f"{folder}/checkpoint",
-            "raw_examples": f"{world.folder}/raw_valid*",
             **config,
         },
         transform_output=f"{world.folder}/graph",
@@ -309,23 +307,6 @@ def _transform_graph(rows: list[Row], folder: Path, recipe: Recipe) -> tft.TFTra
     graph = tft.TFTransformOutput(str(folder / "graph"))
     metadata_io.write_metadata(metadata, f"{folder}/graph/{graph.RAW_METADATA_DIR}")
     return graph
-
-
-def _transformed(rows: list[Row], graph: tft.TFTransformOutput) -> list[bytes]:
-    parsed = tf.io.parse_example([_encode(row) for row in rows], graph.raw_feature_spec())
-    columns = {k: v.numpy() for k, v in graph.transform_features_layer()(parsed).items()}
-    encoded = []
-    for i in range(len(rows)):
-        features = {}
-        for name, values in columns.items():
-            flat = np.ravel(values[i])
-            if flat.dtype == np.float32:
-                features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=flat))
-            else:
-                features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=flat))
-        example = tf.train.Example(features=tf.train.Features(feature=features))
-        encoded.append(example.SerializeToString())
-    return encoded
 
 
 def _write(path: Path, records: list[bytes]) -> None:

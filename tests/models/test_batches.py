@@ -11,13 +11,14 @@ from ncs4cvr.models import batches
 from ncs4cvr.models.batches import Batches, shares
 from ncs4cvr.models.workers import Workers
 
-ROWS, BLOCK, BATCH = 103, 10, 8
-# Batches asks the transform graph for nothing but the types.
+ROWS, FIRST, BLOCK, BATCH = 103, 53, 10, 8
+# Of the transform graph Batches wants the types, and the layer: this one leaves rows as they are.
 GRAPH = SimpleNamespace(
-    transformed_feature_spec=lambda: {
+    raw_feature_spec=lambda: {
         "row": tf.io.FixedLenFeature([], tf.int64),
         "pair": tf.io.FixedLenFeature([2], tf.float32),
-    }
+    },
+    transform_features_layer=lambda: dict,
 )
 
 
@@ -25,16 +26,16 @@ GRAPH = SimpleNamespace(
 def split(tmp_path, monkeypatch):
     """103 numbered rows in two files, read in blocks of 10."""
     monkeypatch.setattr(batches, "BLOCK", BLOCK)
-    for part, rows in enumerate((range(60), range(60, ROWS))):
+    for part, rows in enumerate((range(FIRST), range(FIRST, ROWS))):
         with tf.io.TFRecordWriter(str(tmp_path / f"part-{part}.gz"), "GZIP") as out:
             for row in rows:
                 out.write(_example(row))
     return Batches(str(tmp_path / "part-*"), GRAPH)
 
 
-def _example(row):
+def _example(row, name="row"):
     feature = {
-        "row": tf.train.Feature(int64_list=tf.train.Int64List(value=[row])),
+        name: tf.train.Feature(int64_list=tf.train.Int64List(value=[row])),
         "pair": tf.train.Feature(float_list=tf.train.FloatList(value=[row, -row])),
     }
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
@@ -108,7 +109,7 @@ def test_in_order_always_reads_alike(split, tmp_path):
 
 
 def test_one_file_is_read_in_its_order(split, tmp_path):
-    assert _order(Batches(str(tmp_path / "part-0.gz"), GRAPH).in_order(BATCH)) == list(range(60))
+    assert _order(Batches(str(tmp_path / "part-0.gz"), GRAPH).in_order(BATCH)) == list(range(FIRST))
 
 
 def test_count_counts_the_rows(split):
@@ -134,8 +135,25 @@ def test_no_tuner_naps_while_a_pass_ends(split):
         assert read.options().autotune.enabled is False
 
 
+@pytest.mark.parametrize(
+    "kind", [tf.io.FixedLenFeature([1], tf.int64), tf.io.VarLenFeature(tf.int64)]
+)
+def test_only_rows_of_later_days_are_read(tmp_path, kind):
+    with tf.io.TFRecordWriter(str(tmp_path / "days.gz"), "GZIP") as out:
+        for day in (20220102, 20220101, 20220103):
+            out.write(_example(day, "day"))
+    graph = SimpleNamespace(
+        raw_feature_spec=lambda: {"day": kind, "pair": tf.io.FixedLenFeature([2], tf.float32)},
+        transform_features_layer=lambda: lambda rows: {"row": rows["pair"][:, 0]},
+    )
+    for after, expected in ((0, [2, 1, 3]), (20220101, [2, 3]), (20220103, [])):
+        later = Batches(str(tmp_path / "days.gz"), graph, after)
+        assert _order(later.in_order(BATCH)) == [20220100 + day for day in expected]
+        assert later.count() == len(expected)
+
+
 def test_no_file_is_an_error_that_names_the_pattern(tmp_path):
-    with pytest.raises(ValueError, match=r"no transformed examples match .*nothing.*Transform"):
+    with pytest.raises(ValueError, match=r"no examples match .*nothing.*VideoLogExampleGen"):
         Batches(str(tmp_path / "nothing-*"), GRAPH)
 
 
@@ -166,12 +184,12 @@ def test_every_row_is_one_workers(split, tmp_path, read, count):
     assert sorted(seen) == list(range(ROWS))
 
 
-def test_with_files_enough_a_worker_reads_no_other(split, tmp_path):
-    (tmp_path / "part-1.gz").rename(tmp_path / "elsewhere")
-    (tmp_path / "part-1.gz").write_bytes(b"")
+def test_with_even_files_a_worker_reads_no_other(split, tmp_path):
+    other = tmp_path / "part-1.gz"
+    other.write_bytes(bytes(other.stat().st_size))
     own = _of_worker(tmp_path, 0, 2)
     assert own.by_file
-    assert sorted(chain.from_iterable(_steps(own.epoch(0, BATCH, 1)))) == list(range(60))
+    assert sorted(chain.from_iterable(_steps(own.epoch(0, BATCH, 1)))) == list(range(FIRST))
 
 
 def test_with_fewer_files_the_parts_make_up_one_workers_batches(split, tmp_path):
@@ -179,6 +197,13 @@ def test_with_fewer_files_the_parts_make_up_one_workers_batches(split, tmp_path)
     expected = [batch["row"].numpy().tolist() for batch in split.epoch(0, BATCH, 1)]
     # The last batch, 7 rows, gives the first worker 1 and the others 2.
     assert [list(chain.from_iterable(batch)) for batch in zip(*parts)] == expected
+
+
+def test_of_uneven_files_nobody_waits_for_the_one_with_the_largest(split, tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "part-1.gz"), "GZIP") as out:
+        out.write(_example(ROWS))
+    parts = [next(_steps(_of_worker(tmp_path, i, 2).epoch(0, BATCH, 1))) for i in range(2)]
+    assert [len(rows) for rows in parts] == [BATCH // 2] * 2
 
 
 def test_a_worker_without_files_has_batches_of_no_rows(tmp_path):

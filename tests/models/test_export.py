@@ -116,13 +116,13 @@ def test_one_request_may_hold_one_row_or_many(saved, examples):
 
 def test_it_answers_where_only_tensorflow_is_installed(world, folder, saved, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_OURS, folder, f"{world.folder}/raw_valid.gz"],
+        [sys.executable, "-I", "-c", WITHOUT_OURS, folder, f"{world.folder}/valid.gz"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    records = tf.data.TFRecordDataset(f"{world.folder}/raw_valid.gz", "GZIP").take(20)
+    records = tf.data.TFRecordDataset(f"{world.folder}/valid.gz", "GZIP").take(20)
     expected = _answers(saved, list(records.as_numpy_iterator()))
     for name, values in json.loads(done.stdout).items():
         np.testing.assert_allclose(values, expected[name], atol=1e-6)

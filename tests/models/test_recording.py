@@ -21,7 +21,7 @@ def test_a_message_that_ends_with_zeros_comes_back_whole(tmp_path):
 
 def test_run_fn_records_raw_examples_with_the_models_predictions_and_labels(trained, world):
     found = load(f"{trained.folder}/run/{recording.FILE}")
-    raw = tf.data.TFRecordDataset(f"{world.folder}/raw_valid.gz", "GZIP")
+    raw = tf.data.TFRecordDataset(f"{world.folder}/valid.gz", "GZIP")
     assert list(serving_replay.examples(found)) == list(raw.as_numpy_iterator())
     batch = next(iter(world.valid.in_order(len(world.valid_rows))))
     for name, expected in trained.model(batch).items():

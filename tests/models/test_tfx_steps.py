@@ -94,7 +94,6 @@ def _artifact(kind, uri, splits=()):
 def _inputs(tickets="/tickets/1"):
     return {
         "examples": [_artifact(standard_artifacts.Examples, "/examples", ["train", "validate"])],
-        "raw_examples": [_artifact(standard_artifacts.Examples, "/raw", ["train", "validate"])],
         "transform_graph": [_artifact(standard_artifacts.TransformGraph, "/graph")],
         "schema": [_artifact(standard_artifacts.Schema, "/schema")],
         **({"tickets": [_artifact(TaskTickets, tickets)]} if tickets else {}),
@@ -105,7 +104,6 @@ def _inputs(tickets="/tickets/1"):
 def component_args(monkeypatch, tmp_path):
     """The arguments that the Trainer's executor makes of artifacts and its own parameters."""
     component = trainer_component.Trainer(
-        types.Channel(standard_artifacts.Examples),
         types.Channel(standard_artifacts.Examples),
         types.Channel(standard_artifacts.TransformGraph),
         types.Channel(standard_artifacts.Schema),
@@ -130,10 +128,8 @@ def component_args(monkeypatch, tmp_path):
     return make
 
 
-def test_the_trainer_hands_tickets_and_raw_validation_examples_to_run_fn(component_args):
-    config = component_args(_inputs()).custom_config
-    assert config["tickets"] == "/tickets/1"
-    assert config["raw_examples"] == "/raw/Split-validate/*"
+def test_the_trainer_hands_tickets_to_run_fn(component_args):
+    assert component_args(_inputs()).custom_config["tickets"] == "/tickets/1"
 
 
 def test_the_trainer_runs_without_tickets(component_args):

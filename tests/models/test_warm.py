@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import lottery, renewal, starts, trained, trainer, training, warm
-from ncs4cvr.models.preprocessing import DAY, vocabularies
+from ncs4cvr.models.preprocessing import vocabularies
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import alone
 
@@ -25,7 +25,6 @@ def arguments(day, fn_args, folder, **config):
     at = day.world.folder
     args.transform_output, args.train_files = f"{at}/graph", [f"{at}/train*"]
     args.eval_files = [f"{at}/valid*"]
-    args.custom_config["raw_examples"] = f"{at}/raw_valid*"
     return args
 
 
@@ -299,8 +298,3 @@ def test_kept_tickets_rewind_to_their_start_with_every_row_at_its_own_word(days,
 
 def test_a_run_says_up_to_which_day_it_was_trained(first):
     assert trained.recipe_of(str(first[1])).trained_to == "2022-01-03"
-
-
-def test_days_are_there_only_for_a_warm_start(days, world):
-    assert DAY in days[0].world.graph.transformed_feature_spec()
-    assert DAY not in world.graph.transformed_feature_spec()

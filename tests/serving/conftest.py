@@ -69,7 +69,7 @@ def _record():
 @pytest.fixture(scope="session")
 def exports(world, tmp_path_factory):
     """A recording of each of EXPORTS; what they were made from and at is deleted."""
-    records = tf.data.TFRecordDataset(f"{world.folder}/raw_valid.gz", "GZIP").take(50)
+    records = tf.data.TFRecordDataset(f"{world.folder}/valid.gz", "GZIP").take(50)
     examples = list(records.as_numpy_iterator())
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("recorded")
     for name, changes in EXPORTS.items():
