@@ -33,16 +33,18 @@ def split(tmp_path, monkeypatch):
     return Batches(str(tmp_path / "part-*"), GRAPH)
 
 
-def _example(row, name="row"):
+def _example(row):
     feature = {
-        name: tf.train.Feature(int64_list=tf.train.Int64List(value=[row])),
+        "day": tf.train.Feature(int64_list=tf.train.Int64List(value=[20220100 + row])),
+        "row": tf.train.Feature(int64_list=tf.train.Int64List(value=[row])),
         "pair": tf.train.Feature(float_list=tf.train.FloatList(value=[row, -row])),
     }
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
 def _order(dataset):
-    return np.concatenate([batch["row"].numpy() for batch in dataset]).tolist()
+    rows = [batch["row"].numpy() for batch in dataset]
+    return np.concatenate([np.array([], np.int64), *rows]).tolist()
 
 
 @pytest.mark.parametrize("read", ["epoch", "in_order"])
@@ -136,20 +138,25 @@ def test_no_tuner_naps_while_a_pass_ends(split):
 
 
 @pytest.mark.parametrize(
-    "kind", [tf.io.FixedLenFeature([1], tf.int64), tf.io.VarLenFeature(tf.int64)]
+    "day", [tf.io.FixedLenFeature([1], tf.int64), tf.io.VarLenFeature(tf.int64)]
 )
-def test_only_rows_of_later_days_are_read(tmp_path, kind):
+def test_only_rows_of_later_days_are_read(tmp_path, day):
     with tf.io.TFRecordWriter(str(tmp_path / "days.gz"), "GZIP") as out:
-        for day in (20220102, 20220101, 20220103):
-            out.write(_example(day, "day"))
+        for row in (2, 1, 3):
+            out.write(_example(row))
     graph = SimpleNamespace(
-        raw_feature_spec=lambda: {"day": kind, "pair": tf.io.FixedLenFeature([2], tf.float32)},
-        transform_features_layer=lambda: lambda rows: {"row": rows["pair"][:, 0]},
+        raw_feature_spec=lambda: {**GRAPH.raw_feature_spec(), "day": day},
+        transform_features_layer=lambda: lambda rows: {"row": rows["row"]},
     )
     for after, expected in ((0, [2, 1, 3]), (20220101, [2, 3]), (20220103, [])):
         later = Batches(str(tmp_path / "days.gz"), graph, after)
-        assert _order(later.in_order(BATCH)) == [20220100 + day for day in expected]
+        assert _order(later.in_order(BATCH)) == expected
         assert later.count() == len(expected)
+
+
+def test_examples_without_days_are_an_error_that_says_the_cure(split, tmp_path):
+    with pytest.raises(ValueError, match=r"warm_rows=new needs the column day.*warm_rows=all"):
+        Batches(str(tmp_path / "part-*"), GRAPH, after=20220101)
 
 
 def test_no_file_is_an_error_that_names_the_pattern(tmp_path):

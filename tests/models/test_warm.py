@@ -98,14 +98,6 @@ def test_a_new_day_without_rows_is_an_error_that_names_the_days(days, first, fn_
         fitted(day, fn_args, tmp_path, tickets=str(first[0]), last_run=str(first[1]))
 
 
-def test_examples_without_days_are_an_error_that_says_the_cure(
-    days, world, first, fn_args, tmp_path
-):
-    day = replace(days[1], world=world)
-    with pytest.raises(ValueError, match=r"warm_rows=new needs the column day.*warm_rows=all"):
-        fitted(day, fn_args, tmp_path, tickets=str(first[0]), last_run=str(first[1]))
-
-
 def test_a_words_row_and_its_moments_go_to_its_new_place(days, first):
     model, fresh, _ = carried(days, first)
     before, after = (vocabularies(day.recipe, day.world.graph)["user"] for day in days)
