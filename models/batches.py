@@ -23,18 +23,17 @@ FIXED.autotune.enabled = False
 DAY = "day"  # column of VideoLogExampleGen: yyyymmdd
 BLOCK = 16384  # rows parsed and shuffled together
 BLOCKS_SHUFFLED = 32
-CACHE_BYTES = (
-    512 << 20
-)  # of compressed input; transformed once and kept, it takes some 3 times as much
+CACHE_BYTES = 512 << 20  # of compressed input; transformed and kept, it takes 3 times as much
 
 
 class Batches:
     """One split of examples, read as blocks, transformed, and served as batches.
 
-    The transform graph runs on blocks here, not in Transform for every row: that takes a tenth of
-    the processor time, writes nothing, and rows that are not asked for are never transformed.
-    Rows are permuted within blocks of 16,384 and the blocks among 32, so shuffling costs no
-    per-row work; the same epoch number and seed always give the same order.
+    The transform graph runs here on whole blocks, and on those rows only that are asked for: in a
+    warm start a day's, not the window's. A transformed copy of all rows, which Transform could
+    write, costs more than several passes of this. Rows are permuted within blocks of 16,384 and the
+    blocks among 32, so shuffling costs no per-row work; the same epoch number and seed always give
+    the same order.
 
     Args:
       pattern: files of gzip TFRecord, as VideoLogExampleGen writes them; up to four are read in
@@ -46,7 +45,7 @@ class Batches:
         all and each takes its part of every batch. Each row is one worker's in either case.
 
     Raises:
-      ValueError: no file matches.
+      ValueError: no file matches; or `after` is given and the examples have no day.
     """
 
     def __init__(
