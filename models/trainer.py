@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -193,12 +194,15 @@ def search(
     recipe = Recipe.from_json(recipe_json)
     workers = assemble(recipe, os.environ)
     transform_graph = tft.TFTransformOutput(graph)
-    train = Batches(train_files, transform_graph, workers=workers)
-    valid = Batches(valid_files, transform_graph, workers=workers)
     sizes = vocabulary_sizes(recipe, transform_graph)
     words = vocabularies(recipe, transform_graph)
 
+    @functools.cache  # where tickets are kept, nobody reads anything
+    def split(files: str) -> Batches:
+        return Batches(files, transform_graph, workers=workers)
+
     def measure(kept: Tickets) -> dict[str, float]:
+        train = split(train_files)
         return lottery.changed(recipe, sizes, train, train.count(), kept, words)
 
     found, decision = renewal.kept(recipe, last_run, measure)
@@ -210,6 +214,7 @@ def search(
             "vocabularies": sizes,
             "trained_to": recipe.trained_to,
         }
+        train, valid = split(train_files), split(valid_files)
         found = lottery.find_tickets(recipe, sizes, train, valid, train.count(), made_from)
         found = dataclasses.replace(found, words=words)
     if workers.chief:
