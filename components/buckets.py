@@ -6,6 +6,7 @@ Beam then only moves `Ref`s, a path and a number, so its memory does not grow wi
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -113,14 +114,15 @@ def _together(held: list[tuple[pa.Table, np.ndarray]]) -> tuple[pa.Table, np.nda
 
 
 def read_refs(refs: Iterable[Ref], kind: str) -> pa.Table | None:
-    """The rows of this kind in the order of their units, or None where there are none."""
-    mine = sorted((ref for ref in refs if ref.kind == kind), key=lambda ref: ref[1:])
-    mine.sort(key=lambda ref: (ref.unit, ref.batch))
-    batches = []
-    with contextlib.ExitStack() as stack:
-        opened: dict[str, pa.ipc.RecordBatchFileReader] = {}
-        for ref in mine:
-            if ref.path not in opened:
-                opened[ref.path] = pa.ipc.open_file(stack.enter_context(open_file(ref.path)))
-            batches.append(opened[ref.path].get_batch(ref.batch))
+    """The rows of this kind in the order of their units, or None where there are none.
+
+    One file is open at a time, and each once: a bucket may lie in more than a process can open.
+    """
+    mine = (ref for ref in refs if ref.kind == kind)
+    ordered = sorted(mine, key=lambda ref: (ref.unit, ref.path, ref.batch))
+    batches: list[pa.RecordBatch] = []
+    for path, pieces in itertools.groupby(ordered, key=lambda ref: ref.path):
+        with open_file(path) as stream:
+            reader = pa.ipc.open_file(stream)
+            batches += [reader.get_batch(piece.batch) for piece in pieces]
     return pa.Table.from_batches(batches).combine_chunks() if batches else None
