@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,15 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     if args.score:
         return runs.score(args.recipe, *args.score)
-    from continual_parts import page
-
     if not args.page_only:
         if not args.work:
             parser.error("--work is missing: a folder for the runs")
         args.work = args.work.resolve()
         made = measure(args)
+    # Only now: with it comes TensorFlow, whose memory and threads are not to be beside the runs.
+    from continual_parts import page
+
+    if not args.page_only:
         page.write_json(args.docs, told(args, made))
     page.write(args.docs)
 
@@ -102,8 +105,10 @@ def score(work: Path, cell: Cell, recipe: str) -> None:
 def told(args: argparse.Namespace, made: list[tuple[Cell, Json]]) -> Json:
     """All that the page is made of."""
     from continual_parts import compare
+    from ncs4cvr.pipeline import recipe_files
     from page_parts import machine
 
+    test = recipe_files.load(args.recipe, tuple(args.set)).log.splits[-1]
     results = [result for _, result in made]
     scored = {cell: runs.scores_file(args.work, cell) for cell, result in made if result["auc"]}
     about = {
@@ -111,6 +116,7 @@ def told(args: argparse.Namespace, made: list[tuple[Cell, Json]]) -> Json:
         "recipe": args.recipe if args.recipe.isidentifier() else Path(args.recipe).name,
         "set": args.set,
         "days": args.days,
+        "test_days": (date.fromisoformat(test.last) - date.fromisoformat(test.first)).days + 1,
         "seeds": args.seeds,
     }
     return {"about": about, "cells": results, "intervals": compare.intervals(scored)}

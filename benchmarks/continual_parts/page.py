@@ -64,7 +64,7 @@ def write(docs: Path) -> None:
         *_verdict(cells),
         *_against_fresh(cells, told["intervals"]),
         "\n![AUC and seconds, day by day](continual.png)\n",
-        *_days(cells),
+        *_days(told["about"], cells),
         *_steps(cells),
     ]
     (docs / "continual.md").write_text("".join(parts), encoding="utf-8")
@@ -105,8 +105,8 @@ def _verdict(cells: Sequence[Json]) -> Iterator[str]:
     yield f"**Target {'met' if met else 'missed'}.** {text}\n\n"
     first = min(cell["day"] for cell in cells)
     same = [f"{c['seconds']:.0f}" for c in cells if c["day"] == first and c["auc"]]
-    yield "No arm has an earlier model on the first day: all search and train from nothing. So that "
-    yield "day is left out of every comparison. How far apart its runs are is the machine's noise: "
+    yield "On the first day no arm has an earlier model: all search and train from nothing, and "
+    yield "it is left out of every comparison. How far apart its runs are is the machine's noise: "
     yield f"{', '.join(same)} s.\n"
 
 
@@ -141,9 +141,9 @@ def _interval(found: Sequence[float] | None) -> str:
     return f"[{found[0]:+.4f}, {found[1]:+.4f}]" if found else ""
 
 
-def _days(cells: Sequence[Json]) -> Iterator[str]:
+def _days(about: Json, cells: Sequence[Json]) -> Iterator[str]:
     """A row for every run, what was refused, and what the windows hold."""
-    yield "\n## Every run\n\nA day is the last one that is tested on.\n\n"
+    yield f"\n## Every run\n\nA run is named by the last day that it is tested on. {_overlap(about)}\n\n"
     yield "| day | arm | CVR AUC | CTR AUC | CTCVR AUC | test rows | seconds | tickets | training |"
     yield " rows | came to |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
     order = list(ARMS)
@@ -165,6 +165,13 @@ def _days(cells: Sequence[Json]) -> Iterator[str]:
     yield from _windows(cells)
 
 
+def _overlap(about: Json) -> str:
+    days = about["test_days"]
+    if days == 1:
+        return "It is tested on no other."
+    return f"It is tested on {days} days, so that neighbours share some of their test rows."
+
+
 def decisions(cell: Json) -> list[str]:
     """What a run decided: about tickets, about its start, and the rows that it trained on."""
     tickets, start = cell["tickets"], cell["start"]
@@ -177,8 +184,8 @@ def _windows(cells: Sequence[Json]) -> Iterator[str]:
     fresh = sorted((c["day"], c["start"]["rows"]) for c in cells if c["arm"] == FRESH and c["auc"])
     if len(fresh) > 1 and fresh[0][1] < fresh[-1][1]:
         yield f"\nA fresh day trains on {fresh[0][1]:,} rows at first and on {fresh[-1][1]:,} at "
-        yield "last: the log begins within the first windows. A fresh day gets dearer until a "
-        yield "window is full; a warm one does not.\n"
+        yield "last: the log begins within the first windows, so a fresh day has more to do "
+        yield "every day until a window is full.\n"
 
 
 def _steps(cells: Sequence[Json]) -> Iterator[str]:

@@ -247,7 +247,7 @@ def test_intervals_are_of_the_days_after_the_first(compare, plan, tmp_path):
             mine = base | {"cvr": base["cvr"][::-1]} if (arm, day) == ("warm", DAYS[0]) else base
             files[plan.Cell(arm, day, 1)] = tmp_path / f"{arm}{day}.npz"
             np.savez(files[plan.Cell(arm, day, 1)], **mine)
-    assert compare.intervals(files) == {"warm": dict.fromkeys(("ctr", "cvr", "ctcvr"), [0, 0])}
+    assert compare.intervals(files) == {"warm": {output: [0, 0] for output in compare.OUTPUTS}}
 
 
 # -- the page ------------------------------------------------------------------------------------
@@ -262,9 +262,10 @@ def page_of(folder, cells):
         "recipe": "kuairand",
         "set": [],
         "days": [*DAYS],
+        "test_days": 2,
         "seeds": [1],
     }
-    interval = dict.fromkeys(("ctr", "cvr", "ctcvr"), [-0.001, 0.003])
+    interval = {output: [-0.001, 0.003] for output in ("ctr", "cvr", "ctcvr")}
     page.write_json(folder, {"about": about, "cells": cells, "intervals": {"warm": interval}})
     page.write(folder)
     return (folder / "continual.md").read_text()
@@ -276,6 +277,7 @@ def test_the_page_says_whether_the_target_is_met(tmp_path):
     assert "| `warm` | 2 | 40 | **0.40** | 60 | **0.40** |" in text
     assert "| **+0.0100** | [-0.0010, +0.0030] | +0.0100, +0.0100 |" in text
     assert "One seed (1)." in text
+    assert "tested on 2 days, so that neighbours share" in text
     assert "the machine's noise: 100, 100 s." in text
     assert (tmp_path / "continual.png").stat().st_size > 0
 
