@@ -64,7 +64,8 @@ def measure(args: argparse.Namespace) -> list[tuple[Cell, Json]]:
     """Every cell and its result; runs what is not there yet."""
     args.days = sorted(args.days)
     args.work.mkdir(parents=True, exist_ok=True)
-    same_question(args.work, {"recipe": args.recipe, "set": args.set})
+    asked = {"recipe": args.recipe, "set": args.set, "first_day": args.days[0]}
+    same_question(args.work, asked)
     cells = plan.cells(args.arms, args.days, args.seeds)
     for at, cell in enumerate(cells):
         if runs.stored(args.work, cell):
@@ -84,7 +85,7 @@ def measure(args: argparse.Namespace) -> list[tuple[Cell, Json]]:
 
 
 def same_question(work: Path, asked: Json) -> None:
-    """Refuses a folder whose runs are of another recipe."""
+    """Refuses a folder whose runs are of another recipe, or began on another day."""
     file = work / "asked.json"
     if not file.exists():
         file.write_text(json.dumps(asked))
@@ -98,8 +99,8 @@ def score(work: Path, cell: Cell, recipe: str) -> None:
     if scores.is_file() or not runs.stored(work, cell)["auc"]:
         return
     copied = str(runs.kept_model(work, cell))
-    command = [sys.executable, __file__, "--recipe", recipe, "--score", copied, str(scores)]
-    subprocess.run(command, check=True)
+    script = [sys.executable, "-W", "ignore", __file__]  # libraries warn of their Python
+    subprocess.run([*script, "--recipe", recipe, "--score", copied, str(scores)], check=True)
 
 
 def told(args: argparse.Namespace, made: list[tuple[Cell, Json]]) -> Json:

@@ -143,7 +143,8 @@ def _interval(found: Sequence[float] | None) -> str:
 
 def _days(about: Json, cells: Sequence[Json]) -> Iterator[str]:
     """A row for every run, what was refused, and what the windows hold."""
-    yield f"\n## Every run\n\nA run is named by the last day that it is tested on. {_overlap(about)}\n\n"
+    yield "\n## Every run\n\nA run is named by the last day that it is tested on. "
+    yield f"{_overlap(about)}\n\n"
     yield "| day | arm | CVR AUC | CTR AUC | CTCVR AUC | test rows | seconds | tickets | training |"
     yield " rows | came to |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
     order = list(ARMS)
