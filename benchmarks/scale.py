@@ -1,0 +1,46 @@
+"""What a large day needs, computed from what the benchmarks measured.
+
+    python benchmarks/scale.py [--impressions 1e9 --users 1e8 --parameters 4e8]
+
+Reads docs/benchmarks/*.json and writes docs/scale.md: core-hours, workers, bytes and memory of
+every step, where each stops scaling, and what would come next. Measures nothing; takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from ncs4cvr.components.plan import BUCKET_ROWS
+from ncs4cvr.pipeline.recipes.kuairand import RECIPE
+from scale_parts import page, sources
+from scale_parts.formulas import Ask
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for field in dataclasses.fields(Ask):
+        if field.name != "dim":  # the recipe's
+            parser.add_argument(f"--{field.name}", type=float, default=field.default)
+    parser.add_argument("--measured", default=str(DOCS / "benchmarks"), help="folder of the JSON")
+    parser.add_argument("--output", default=str(DOCS / "scale.md"))
+    args = vars(parser.parse_args())
+    output, measured = Path(args.pop("output")), Path(args.pop("measured"))
+    ask = Ask(**args, dim=RECIPE.embedding_dim)
+    text = page.page(sources.read(measured), ask, ids_of_an_example(), BUCKET_ROWS)
+    output.write_text(text)
+    print(text)
+
+
+def ids_of_an_example() -> int:
+    """Embedding rows that the default recipe looks up for an example, sequences at full length."""
+    plain = [f for f in RECIPE.features if f.kind == "number" and not f.bins]
+    rows = (f.length if f.kind in ("tags", "sequence") else 1 for f in RECIPE.features)
+    return sum(rows) - len(plain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What was measured, out of the JSON beside the benchmarks' pages."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beam_parts.engine import ONE, PORTABLE, TWO, WAYS
+from beam_parts.growth import Growth, growth
+from beam_parts.page import steps_of
+from beam_parts.steps import STATISTICS, STEPS, TRANSFORM
+from scale_parts.formulas import HOUR_S, MB
+
+NAMES = ("beam", "workers", "overhead", "quality", "serving")
+
+
+@dataclass(frozen=True)
+class BeamStep:
+    """A step that runs on Beam.
+
+    way: in which cpu_s and output_mb grew; moved_mb: in one process, where that is known. more: how
+    many times the processor seconds of one process two workers need; 1 where the way has them.
+    worker_mb: the largest worker's peak on the largest log. driver_mb: the driver's with a job
+    service.
+    """
+
+    name: str
+    way: str
+    cpu_s: Growth
+    moved_mb: Growth
+    output_mb: Growth
+    more: float
+    worker_mb: float
+    driver_mb: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """How fast workers train, and what they hold.
+
+    examples_s: of one worker with so many cores. kept: the share that two on the same cores keep,
+    at this batch. search: its seconds by those of Trainer. dense: parameters. base_mb: the run's
+    peak in Trainer.
+    """
+
+    examples_s: float
+    cores: int
+    batch: int
+    kept: float
+    search: float
+    dense: int
+    base_mb: float
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Seconds of the steps after training, and the test rows that they had."""
+
+    rows: int
+    seconds: Mapping[str, float]
+
+    def hours(self, step: str, rows: float) -> float:
+        """Of a step, if it grows with the rows."""
+        return self.seconds[step] / self.rows * rows / HOUR_S
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A request's median on one thread, and how many candidates it has."""
+
+    candidates: int
+    request_ms: float
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Name -> the JSON of a benchmark.
+
+    Raises:
+      FileNotFoundError: one was not written yet.
+    """
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES}
+
+
+def beam_steps(told: Mapping[str, Any]) -> list[BeamStep]:
+    """Of beam.json; each by the way in which it was measured on the largest log."""
+    cells = told["cells"]
+    steps = []
+    for name in STEPS:
+        found = {way: steps_of(cells, name, way) for way in WAYS}
+        way = max(WAYS, key=lambda w: (max(found[w], default=0), len(found[w])))
+        rows = found[way]
+        apart = {**found[PORTABLE], **found[TWO]}
+        largest = apart[max(apart)]
+        both = max(found[ONE].keys() & apart.keys())
+        mine = found[ONE] if len(found[ONE]) > 1 else rows
+        steps.append(
+            BeamStep(
+                name,
+                way,
+                growth([(r["rows"], r["cpu_s"]) for r in rows.values()]),
+                growth([(r["rows"], _moved_mb(r)) for r in mine.values()]),
+                growth([(r["rows"], r["output_bytes"] / 1e6) for r in rows.values()]),
+                max(1.0, apart[both]["cpu_s"] / found[ONE][both]["cpu_s"]) if way == ONE else 1.0,
+                largest["worker_mb"],
+                max(row["driver_mb"] for row in found[PORTABLE].values() or apart.values()),
+            )
+        )
+    return steps
+
+
+def _moved_mb(row: Mapping[str, Any]) -> float:
+    """What Beam groups by key, and what travels in files instead."""
+    return (row["grouped_bytes"] or 0) / 1e6 + row["temp_mb"] * MB / 1e6
+
+
+def grouped(told: Mapping[str, Any], step: str) -> Growth:
+    """Bytes that a step groups by key, by rows; of one process."""
+    rows = steps_of(told["cells"], step, ONE).values()
+    return growth([(row["rows"], row["grouped_bytes"]) for row in rows])
+
+
+def training(every: Mapping[str, Any]) -> Training:
+    """Of workers.json (the largest batch), overhead.json and quality.json."""
+    turns = every["workers"]["turns"]
+    batch = max(turn["batch_size"] for turn in turns)
+    mine = [turn for turn in turns if turn["batch_size"] == batch]
+    steps = {step["name"]: step for step in every["overhead"]["run"]["timeline"]}
+    models = [row for row in every["quality"] if row["model"] == "ncs4cvr"]
+    return Training(
+        statistics.median(turn["1"]["examples_s"] for turn in mine),
+        int(every["workers"]["about"]["machine"].split(" x ")[0]),
+        batch,
+        statistics.median(turn["2"]["examples_s"] / turn["1"]["examples_s"] for turn in mine),
+        steps["TicketSearch"]["seconds"] / steps["Trainer"]["seconds"],
+        models[0]["dense_params"],
+        steps["Trainer"]["peak_mb"],
+    )
+
+
+def judging(every: Mapping[str, Any]) -> Judging:
+    """Of overhead.json; the test rows are those that StatisticsGen sees and Transform does not."""
+    cells = every["beam"]["cells"]
+    seen, transformed = (steps_of(cells, name, ONE)[1]["rows"] for name in (STATISTICS, TRANSFORM))
+    steps = {step["name"]: step["seconds"] for step in every["overhead"]["run"]["timeline"]}
+    names = ("Evaluator", "ModelGate", "ServingCheck", "Pusher")
+    return Judging(seen - transformed, {name: steps[name] for name in names})
+
+
+def serving(every: Mapping[str, Any]) -> Serving:
+    """Of serving.json: the packed model ranks, with one thread."""
+    for row in every["serving"]["rows"]:
+        wanted = ("request", "packed", "rank", 1)
+        if wanted == tuple(row.get(k) for k in ("kind", "variant", "signature", "threads")):
+            return Serving(row["candidates"], row["p50_ms"])
+    raise ValueError("serving.json has no request to rank of the packed model on one thread")
