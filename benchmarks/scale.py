@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ncs4cvr.components.plan import BUCKET_ROWS
-from ncs4cvr.pipeline.recipes.kuairand import RECIPE
 from scale_parts import page, sources
 from scale_parts.formulas import Ask
 
@@ -21,6 +22,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+    from ncs4cvr.components.plan import BUCKET_ROWS
+    from ncs4cvr.pipeline.recipes.kuairand import RECIPE
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for field in dataclasses.fields(Ask):
         if field.name != "dim":  # the recipe's
@@ -30,15 +35,18 @@ def main() -> None:
     args = vars(parser.parse_args())
     output, measured = Path(args.pop("output")), Path(args.pop("measured"))
     ask = Ask(**args, dim=RECIPE.embedding_dim)
-    text = page.page(sources.read(measured), ask, ids_of_an_example(), BUCKET_ROWS)
+    text = page.page(sources.read(measured), ask, ids_of_an_example(RECIPE.features), BUCKET_ROWS)
     output.write_text(text)
     print(text)
 
 
-def ids_of_an_example() -> int:
-    """Embedding rows that the default recipe looks up for an example, sequences at full length."""
-    plain = [f for f in RECIPE.features if f.kind == "number" and not f.bins]
-    rows = (f.length if f.kind in ("tags", "sequence") else 1 for f in RECIPE.features)
+def ids_of_an_example(features: Sequence[Any]) -> int:
+    """Embedding rows that a recipe looks up for an example, if its sequences have full length.
+
+    features: schemas.features.Feature.
+    """
+    plain = [f for f in features if f.kind == "number" and not f.bins]
+    rows = (f.length if f.kind in ("tags", "sequence") else 1 for f in features)
     return sum(rows) - len(plain)
 
 

@@ -118,8 +118,11 @@ def _watched(
             stderr=stream,
             start_new_session=True,
         )
-        with watch.Watch({process.pid: watch.DRIVER, **sessions}, folder) as watched:
-            failed = process.wait()
+        try:
+            with watch.Watch({process.pid: watch.DRIVER, **sessions}, folder) as watched:
+                failed = process.wait()
+        finally:
+            engine.ended(process)
     if failed:
         text = (folder / "run.log").read_text(errors="replace")[-TAIL:]
         sys.exit(f"{cell.name} failed with {failed}:\n{text}\nIts logs: {folder}")

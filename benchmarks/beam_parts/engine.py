@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,12 +64,24 @@ def _services(folder: Path) -> Iterator[tuple[dict[str, int], dict[int, str]]]:
                 stderr=log,
                 start_new_session=True,
             )
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
+            stack.callback(ended, process)
             sessions[process.pid] = part
         for port in ports.values():
             _until_open(port)
         yield ports, sessions
+
+
+def ended(process: subprocess.Popen) -> None:
+    """Ends the first process of a session, if it runs, and what of its group is left then."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _free_port() -> int:

@@ -28,11 +28,14 @@ class Growth:
         """What a row adds, on the largest log."""
         return (self.last - self.start) / self.rows
 
-    def at(self, rows: float, least: float = 1.0) -> float:
-        """Extrapolated; with an exponent of `least` where a lower one was measured."""
-        return self.start + self.per_row * self.rows * (rows / self.rows) ** max(
-            self.exponent, least
-        )
+    def at(self, rows: float) -> float:
+        """Extrapolated; with an exponent of 1 where a lower one was measured."""
+        exponent = max(self.exponent, 1.0)
+        return self.start + self.per_row * self.rows * (rows / self.rows) ** exponent
+
+    def line(self, rows: float) -> float:
+        """Extrapolated as if a row always added as much."""
+        return self.start + self.per_row * rows
 
 
 def growth(points: Sequence[Point]) -> Growth:

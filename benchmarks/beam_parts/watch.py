@@ -16,6 +16,7 @@ from pathlib import Path
 
 PERIOD_S = 0.1
 DRIVER, WORKER, ENGINE, POOL = "driver", "worker", "engine", "pool"
+WORKERS_CODE = b"apache_beam.runners.worker.sdk_worker"  # in the command of each of Beam's workers
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -82,8 +83,7 @@ class Watch:
         """Whether a process is one of Beam's workers, which it becomes some time after its fork."""
         if number not in self._workers:
             with contextlib.suppress(OSError):
-                command = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-                if b"apache_beam.runners.worker.sdk_worker_main" in command:
+                if WORKERS_CODE in Path(f"/proc/{number}/cmdline").read_bytes():
                     self._workers.add(number)
         return WORKER if number in self._workers else ""
 

@@ -51,14 +51,14 @@ def _example_gen(steps: list[BeamStep], ask: Ask, bucket_rows: int) -> Iterator[
     yield [
         f"{GEN}, cuts",
         """every unit (row group) is cut into all buckets, so cuts grow with the square of the rows;
-        who reads a bucket opens every unit's file""",
+        who reads a bucket has every unit's file open at once, and fails where a process may not
+        open so many (`ulimit -n`)""",
         f"""buckets = rows / {bucket_rows:,} = {ask.impressions / bucket_rows:,.0f}; cuts = units x
         (buckets, or a unit's rows if fewer) = {large:,.0f} with {LARGE_GROUP:,} rows a unit,
         {small:,.0f} with {GROUP_ROWS:,}; units = {units:,} and
-        {math.ceil(ask.impressions / GROUP_ROWS):,}""",
-        """more rows a bucket (`bucket_rows`, no key of a recipe yet); cutting in two rounds; or
-        rows
-        in the engine's own shuffle""",
+        {math.ceil(ask.impressions / GROUP_ROWS):,}, and as many files are open""",
+        """one file open at a time; more rows a bucket (`bucket_rows`, no key of a recipe yet);
+        cutting in two rounds; or rows in the engine's own shuffle""",
     ]
     yield [
         f"{GEN}, one user",

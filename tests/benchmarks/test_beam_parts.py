@@ -1,10 +1,11 @@
 """Copies of a log, growth and the arithmetic of scale, against what can be worked out by hand."""
 
-import dataclasses
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -200,6 +201,19 @@ def test_processes_of_a_session_are_seen_with_their_time_and_memory(tmp_path):
     assert 0.1 < seen["cpu_s"] < 1.5
 
 
+def test_workers_are_known_by_their_command(tmp_path):
+    from beam_parts.watch import WORKER, Watch, between
+
+    code = "import time; time.sleep(9)  # apache_beam.runners.worker.sdk_worker"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    with Watch({os.getsid(0): "none of these"}, tmp_path) as watch:
+        time.sleep(0.5)
+    process.kill()
+    process.wait()
+    assert between(watch.samples, 0, time.monotonic())["workers"] >= 1
+    assert WORKER in watch.samples[-1].held
+
+
 def test_temporary_files_are_told_from_others(tmp_path):
     from beam_parts.watch import temporary_mb
 
@@ -278,15 +292,11 @@ def test_the_page_of_beam_finds_start_up_and_cost(told):
 
 
 def test_the_day_is_computed_from_the_files(told):
-    from pathlib import Path
-
     from scale_parts import page, sources
     from scale_parts.formulas import Ask
 
     docs = Path(__file__).parents[2] / "docs/benchmarks"
-    read = {
-        n: __import__("json").loads((docs / f"{n}.json").read_text()) for n in sources.NAMES[1:]
-    }
+    read = {n: json.loads((docs / f"{n}.json").read_text()) for n in sources.NAMES[1:]}
     text = page.page({"beam": told, **read}, Ask(impressions=36e6, hours=2.0), 50, 100_000)
     # 36e6 ms of processor, and 5 s of start-up, are 10 core-hours: 5 workers of 0.94 GB.
     assert "| Transform | 10 | 10 | 6 | 9 |" in text
@@ -300,13 +310,15 @@ def test_ids_of_an_example_are_those_of_the_recipe():
     from ncs4cvr.pipeline.recipes.kuairand import FEATURES
 
     assert sum(f.kind == "sequence" for f in FEATURES) == 2
-    assert scale.ids_of_an_example() == len(FEATURES) - 3 + 2 * 20 + 8  # two of 20, and tags
+    assert (
+        scale.ids_of_an_example(FEATURES) == len(FEATURES) - 3 + 2 * 20 + 8
+    )  # two of 20, and tags
 
 
 def test_only_cells_of_this_code_count_as_made(tmp_path):
     from beam_parts import cells
 
-    cell = dataclasses.replace(cells.CELLS[0])
+    cell = cells.CELLS[0]
     assert cells.kept(cell, tmp_path, "now") is None
     (tmp_path / f"{cell.name}.json").write_text('{"code": "then"}')
     assert cells.kept(cell, tmp_path, "now") is None
@@ -322,3 +334,21 @@ def test_the_engine_ends_with_its_block(tmp_path):
     for number in sessions:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+def test_what_a_process_started_ends_with_it(tmp_path):
+    from beam_parts import engine
+
+    code = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(60)']); print(p.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    child = Path(f"/proc/{int(process.stdout.readline())}/stat")
+    engine.ended(process)
+    assert process.returncode
+    end = time.monotonic() + 10
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -1,0 +1,95 @@
+"""What ticket search and training need: hours, memory, network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from page_parts.markdown import prose, table
+from scale_parts import formulas
+from scale_parts.formulas import Ask
+from scale_parts.sources import Training
+
+
+def part(t: Training, ask: Ask) -> Iterator[str]:
+    """Hours and memory."""
+    one = formulas.pass_hours(ask.impressions, t.examples_s)
+    yield "## Ticket search and training\n"
+    yield prose(
+        f"""Measured ([workers.md](benchmarks/workers.md), batch {t.batch:,}): one worker of
+        {t.cores}
+        cores trains {t.examples_s:,.0f} examples/s; two workers on the same cores keep {t.kept:.2f}
+        of it. A search took {t.search:.1f} times the seconds of Trainer (overhead.json). More than
+        two workers, and workers on machines of their own, were not measured: the share is taken for
+        any number. The model is the default recipe's with its small table; that lookups in a large
+        one are slower is not in here."""
+    )
+    yield prose(
+        f"""Computed: hours of one = passes x rows / examples/s / 3600; workers = hours of one /
+        {t.kept:.2f} / {ask.hours:g}; core-hours = hours of one / {t.kept:.2f} x {t.cores} cores;
+        table
+        GB = {formulas.FLOAT} bytes x copies x parameters, copies {formulas.TRAINED} (value, two
+        moments, best epoch's value) or {formulas.WARM} with `warm_start`; peak GB:
+        {formulas.WRITTEN}
+        copies more, while the result is written, and the {t.base_mb:,.0f} MB (of 2^20 bytes) at
+        which Trainer peaked in the default run."""
+    )
+    rows = []
+    for name, passes, copies in (
+        ("Trainer, one pass", 1.0, formulas.TRAINED),
+        ("Trainer, one pass, warm start", 1.0, formulas.WARM),
+        ("TicketSearch", t.search, formulas.TRAINED),
+    ):
+        rows.append(
+            [
+                *(name, f"{passes * one:,.1f}"),
+                f"{formulas.trainers(passes * one, t.kept, ask.hours)}",
+                f"{core_hours(t, ask, passes):,.0f}",
+                f"{formulas.table_gb(ask.parameters, copies):.1f}",
+                f"{worker_gb(t, ask, copies):.1f}",
+            ]
+        )
+    head = ["step", "hours of one worker", "workers", "core-hours", "table GB a worker"]
+    yield table([*head, "peak GB a worker"], rows)
+
+
+def network(t: Training, ask: Ask, ids: int) -> Iterator[str]:
+    """What workers tell each other in a step; ids: embedding rows that an example looks up."""
+    one = formulas.pass_hours(ask.impressions, t.examples_s)
+    count = max(2, formulas.trainers(one, t.kept, ask.hours))
+    batch = count * t.batch
+    dense = formulas.sent_dense(t.dense, count)
+    rows = formulas.received_rows(batch, ids, ask.dim, count)
+    seconds = formulas.step_s(batch, count, t.examples_s)
+    most = formulas.full_network(t.batch, ids, ask.dim, t.dense, t.examples_s, ask.gbit)
+    yield prose(
+        f"""**Network** (models/exchange.py). Computed for n = {count} workers with {t.batch:,}
+        examples each, for each worker and step:"""
+    )
+    for line in (
+        f"""dense gradients in a ring: 2 (n - 1) / n x {formulas.FLOAT} bytes x {t.dense:,} dense
+        parameters (quality.json) = {dense / 1e6:,.1f} MB""",
+        f"""embedding rows of all others: (n - 1) / n x batch x {ids} ids x ({formulas.FLOAT} x
+        {ask.dim} + {formulas.ID}) bytes = at most {rows / 1e6:,.0f} MB; fewer, as ids occur more
+        than once in a worker's part""",
+        f"""arithmetic: examples of a worker / examples/s = {1e3 * seconds:,.0f} ms; the exchange
+        takes
+        as long with 8 x bytes / s = {formulas.gbit_for(dense + rows, seconds):,.1f} Gbit/s""",
+        f"""with {ask.gbit:g} Gbit/s the exchange takes longer than the arithmetic above {most:,}
+        workers: every worker gets the rows of all, so they grow with n, and the arithmetic does
+        not""",
+    ):
+        yield prose(line, "- ")
+    yield ""
+
+
+def core_hours(t: Training, ask: Ask, passes: float) -> float:
+    """Core-hours of so many passes."""
+    one = passes * formulas.pass_hours(ask.impressions, t.examples_s)
+    alone = formulas.trainers(one, t.kept, ask.hours) == 1
+    return one * t.cores / (1.0 if alone else t.kept)
+
+
+def worker_gb(t: Training, ask: Ask, copies: int) -> float:
+    """A training worker's peak, while the result is written."""
+    held = formulas.table_gb(ask.parameters, copies + formulas.WRITTEN)
+    return held + t.base_mb * formulas.MB / formulas.GB
