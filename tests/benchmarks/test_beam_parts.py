@@ -1,5 +1,7 @@
 """Copies of a log, growth and the arithmetic of scale, against what can be worked out by hand."""
 
+import doctest
+import importlib
 import json
 import os
 import subprocess
@@ -352,3 +354,19 @@ def test_what_a_process_started_ends_with_it(tmp_path):
     while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+DOCTESTED = (
+    "beam_parts.growth",
+    "beam_parts.stacks",
+    "beam_parts.watch",
+    "page_parts.markdown",
+    "scale_parts.formulas",
+)
+
+
+@pytest.mark.parametrize("module", DOCTESTED)
+def test_docstring_examples_run(module):
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted
+    assert result.failed == 0
