@@ -69,14 +69,23 @@ def main() -> None:
         if unknown := set(args.cells.split(",")) - named.keys():
             parser.error(f"no cell {sorted(unknown)[0]!r}; there are {', '.join(named)}")
         wanted = tuple(named[name] for name in args.cells.split(","))
-    version = cells.code()
     if not args.page_only:
-        measure(wanted, work, version, Path(args.docs))
-    print(write(every, work, version, Path(args.docs)))
+        measure(wanted, work, Path(args.docs))
+    print(write(work, Path(args.docs)))
 
 
-def measure(wanted: tuple[cells.Cell, ...], work: Path, version: str, docs: Path) -> None:
+def about() -> dict[str, Any]:
+    """The machine, and versions."""
+    return {
+        **machine.facts(),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def measure(wanted: tuple[cells.Cell, ...], work: Path, docs: Path) -> None:
     """Makes the cells that are not there yet, and says how long is left."""
+    version = cells.version(about())
     waiting = [cell for cell in wanted if cells.kept(cell, work, version) is None]
     taken = expected = 0.0
     for place, cell in enumerate(waiting):
@@ -86,20 +95,19 @@ def measure(wanted: tuple[cells.Cell, ...], work: Path, version: str, docs: Path
         found = cells.made(cell, DATA, work, version)
         taken, expected = taken + found["seconds"], expected + cell.seconds
         say(f"  {found['seconds']:.0f} s")
-        write((*cells.CELLS, *cells.FULL), work, version, docs)
+        write(work, docs)
 
 
-def write(every: tuple[cells.Cell, ...], work: Path, version: str, docs: Path) -> str:
+def write(work: Path, docs: Path) -> str:
     """Page and JSON of the cells that are there."""
+    facts = about()
+    version = cells.version(facts)
+    every = (*cells.CELLS, *cells.FULL)
     found = [kept for cell in every if (kept := cells.kept(cell, work, version))]
     if not found:
-        sys.exit(f"{work} has no cell of this code")
-    about: dict[str, Any] = {
-        **machine.facts(),
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-    told = {"about": about, "cells": found}
+        sys.exit(f"{work} has no cell of this code, on this machine, with these versions")
+    facts["date"] = max(cell["date"] for cell in found)
+    told = {"about": facts, "cells": found}
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "beam.json").write_text(json.dumps(told, indent=1) + "\n")
     text = page.page(told)

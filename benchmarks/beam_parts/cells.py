@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +42,12 @@ CELLS = (
     Cell(ONE, SMALL, TRANSFORM, 45),
     Cell(ONE, 1, TRANSFORM, 90),
     Cell(TWO, 1, TRANSFORM, 95),
-    Cell(PORTABLE, 1, TRANSFORM, 100),
-    Cell(ONE, 20, GEN, 140),
-    Cell(TWO, 20, GEN, 110),
-    Cell(PORTABLE, 4, TRANSFORM, 220),
-    Cell(ONE, 4, TRANSFORM, 250),
-    Cell(TWO, 4, TRANSFORM, 210),
+    Cell(PORTABLE, 1, TRANSFORM, 105),
+    Cell(ONE, 20, GEN, 130),
+    Cell(TWO, 20, GEN, 115),
+    Cell(PORTABLE, 4, TRANSFORM, 300),
+    Cell(ONE, 4, TRANSFORM, 260),
+    Cell(TWO, 4, TRANSFORM, 235),
 )
 FULL = (
     Cell(ONE, 20, TRANSFORM, 1200),
@@ -53,24 +55,28 @@ FULL = (
 )
 
 
-def code() -> str:
-    """A digest of what is measured: cells of other code are made again."""
+def version(about: Mapping[str, str]) -> str:
+    """A digest of what is measured and on what; cells of another one are made again.
+
+    about: the machine, and versions.
+    """
     from ncs4cvr.pipeline.code_version import code_version
 
     modules = ("ncs4cvr.components.example_gen", "ncs4cvr.models.preprocessing")
-    return "-".join(code_version(module)[:12] for module in modules)
+    every = [*map(code_version, modules), *(f"{k} {v}" for k, v in about.items() if k != "date")]
+    return hashlib.sha256("\n".join(every).encode()).hexdigest()[:16]
 
 
-def kept(cell: Cell, work: Path, version: str) -> dict[str, Any] | None:
-    """What was measured, if it was, of this code."""
+def kept(cell: Cell, work: Path, of: str) -> dict[str, Any] | None:
+    """What was measured, if it was, of this version."""
     file = work / f"{cell.name}.json"
     if not file.is_file():
         return None
     found = json.loads(file.read_text())
-    return found if found["code"] == version else None
+    return found if found["version"] == of else None
 
 
-def made(cell: Cell, source: Path, work: Path, version: str) -> dict[str, Any]:
+def made(cell: Cell, source: Path, work: Path, of: str) -> dict[str, Any]:
     """Measures the cell and keeps what came out."""
     log = work / f"log-{cell.scale:g}"
     if not (log / "done").is_file():
@@ -87,7 +93,8 @@ def made(cell: Cell, source: Path, work: Path, version: str) -> dict[str, Any]:
         "way": cell.way,
         "scale": cell.scale,
         "last": cell.last,
-        "code": version,
+        "version": of,
+        "date": dt.date.today().isoformat(),
         "seconds": round(seconds, 1),
         "load": round(float(Path("/proc/loadavg").read_text().split()[1]), 1),
         **told(json.loads((folder / RESULT).read_text()), samples),

@@ -110,14 +110,14 @@ def runs(cells: Cells) -> Iterator[str]:
                         f"{row['rows'] / row['wall_s']:,.0f}",
                         f"{row['rows'] / row['cpu_s']:,.0f}",
                         f"{row['driver_mb']:,.0f}",
-                        f"{row['workers']} of {row['worker_mb']:,.0f}" if way != ONE else "",
+                        f"{row['worker_mb']:,.0f}" if way != ONE else "",
                         f"{row['engine_mb']:,.0f}" if way == PORTABLE else "",
                         *(moved, f"{row['temp_mb']:,.0f}", f"{row['output_bytes'] / 1e6:,.1f}"),
                         f"{row['load']}",
                     ]
                 )
     head = ["step", "way", "log", "rows", "wall s", "CPU s", "rows/s", "rows per CPU s"]
-    head += ["driver MB", "workers of at most MB", "job service MB", "grouped MB", "in files MB"]
+    head += ["driver MB", "largest worker MB", "job service MB", "grouped MB", "in files MB"]
     yield "## Every run\n"
     yield table([*head, "output MB", "load"], rows)
     yield prose(

@@ -122,8 +122,7 @@ def between(samples: Iterable[Sample], first: float, last: float) -> dict[str, f
 
     Returns:
       cpu_s of all processes; what the driver held before; peak MB of the driver, of the largest
-      worker, of all workers at the same time, of the engine's job service; how many workers there
-      were at the same time; temporary files.
+      worker, of all workers at the same time, of the engine's job service; temporary files.
     """
     every = list(samples)
     seen = [s for s in every if first <= s.when <= last]
@@ -138,7 +137,6 @@ def between(samples: Iterable[Sample], first: float, last: float) -> dict[str, f
         "driver_before_mb": sum(earlier[0].held.get(DRIVER, ())) if earlier else 0.0,
         "driver_mb": largest[DRIVER],
         "worker_mb": largest[WORKER],
-        "workers": max((len(s.held.get(WORKER, ())) for s in seen), default=0),
         "workers_mb": max((sum(s.held.get(WORKER, ())) for s in seen), default=0.0),
         "engine_mb": largest[ENGINE],
         "temp_mb": max((s.temp_mb for s in seen), default=0.0),

@@ -1,0 +1,120 @@
+"""The pages of Beam's steps and of a large day: their arithmetic, on files that are worked out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+def test_memory_of_a_table_is_sixteen_bytes_a_parameter():
+    from scale_parts import formulas
+
+    assert formulas.table_gb(4e8, formulas.TRAINED) == pytest.approx(16 * 4e8 / 1e9)
+    assert formulas.table_gb(4e8, formulas.WARM + formulas.WRITTEN) == pytest.approx(36 * 0.4)
+    assert formulas.int8_gb(16e8, 16) == pytest.approx(1.6 + 0.4)  # 1e8 rows, 4 bytes each
+
+
+def test_an_exchange_that_takes_as_long_as_the_arithmetic_fills_the_network():
+    from scale_parts import formulas
+
+    batch, ids, dim, dense, rate, gbit = 4096, 50, 16, 300_000, 20_000.0, 10.0
+    most = formulas.full_network(batch, ids, dim, dense, rate, gbit)
+
+    def needed(count):
+        sent = formulas.sent_dense(dense, count)
+        sent += formulas.received_rows(count * batch, ids, dim, count)
+        return formulas.gbit_for(sent, formulas.step_s(count * batch, count, rate))
+
+    assert needed(most) <= gbit < needed(most + 2)
+
+
+def test_two_workers_each_send_all_dense_gradients_once():
+    from scale_parts import formulas
+
+    assert formulas.sent_dense(1000, 2) == 4 * 1000
+    assert formulas.received_rows(8, 3, 16, 2) == 4 * 3 * (4 * 16 + 8)  # of the other's 4 examples
+
+
+def test_cuts_grow_with_the_square_of_the_rows_until_pieces_are_rows():
+    from scale_parts import formulas
+
+    assert formulas.pieces(2e6, 100_000, 50_000) == 4 * formulas.pieces(1e6, 100_000, 50_000)
+    assert formulas.pieces(1e9, 100, 50) == 1e9  # every row a piece
+
+
+def test_trainers_are_one_where_one_ends_in_time():
+    from scale_parts import formulas
+
+    assert formulas.trainers(1.9, 0.5, 2) == 1
+    assert formulas.trainers(4.0, 0.5, 2) == 4
+
+
+def a_step(name, rows, way):
+    """A row as beam.json has it, of a step that works 5 s and a millisecond a row."""
+    return {
+        "name": name,
+        "rows": rows,
+        "wall_s": 5 + rows / 1e3,
+        "cpu_s": 5 + rows / 1e3,
+        "driver_before_mb": 700.0,
+        "driver_mb": 800.0,
+        "worker_mb": 900.0,
+        "workers_mb": 1800.0,
+        "engine_mb": 200.0,
+        "temp_mb": rows / 1e4,
+        "grouped_bytes": None if way == "portable" else 100 * rows,
+        "output_bytes": 150 * rows,
+        "places": [["TFDV's Python", 0.6], ["anything else", 0.4]] if way == "one" else None,
+    }
+
+
+@pytest.fixture
+def told():
+    """A beam.json, worked out and not measured."""
+    cells = []
+    for way, scale in [("one", 0.1), *((w, s) for w in ("one", "two", "portable") for s in (1, 4))]:
+        rows = (("VideoLogExampleGen", 1000), ("StatisticsGen", 900), ("Transform", 800))
+        steps = [a_step(name, int(n * scale), way) for name, n in rows]
+        cells.append({"way": way, "scale": scale, "last": "Transform", "load": 0, "steps": steps})
+    return {"about": {"date": "2000-01-01", "machine": "2 x M"}, "cells": cells}
+
+
+def test_the_page_of_beam_says_what_is_flat_and_what_grows(told):
+    from beam_parts import page
+
+    text = page.page(told)
+    assert text.count(": flat") == 3 * 3
+    assert "**grows**" not in text
+    told["cells"][-1]["steps"][-1]["driver_mb"] = 1000.0
+    assert page.page(told).count("**grows**") == 1
+
+
+def test_the_page_of_beam_finds_start_up_and_cost(told):
+    from beam_parts import page
+
+    text = page.page(told)
+    assert "| Transform | one | x 0.1, x 1, x 4 | 5.0 | 1,000 | 1,000 | 1.00 |" in text
+
+
+def test_the_day_is_computed_from_the_files(told):
+    from scale_parts import page, sources
+    from scale_parts.formulas import Ask
+
+    docs = Path(__file__).parents[2] / "docs/benchmarks"
+    read = {n: json.loads((docs / f"{n}.json").read_text()) for n in sources.NAMES[1:]}
+    text = page.page({"beam": told, **read}, Ask(impressions=36e6, hours=2.0), 50, 100_000)
+    # 36e6 ms of processor, and 5 s of start-up, are 10 core-hours: 5 workers of 0.94 GB.
+    assert "| Transform | 10 | 10 | 6 | 9 |" in text
+    assert "| Trainer, one pass |" in text
+    assert "{" not in text
+
+
+def test_ids_of_an_example_are_those_of_the_recipe():
+    import scale
+
+    from ncs4cvr.pipeline.recipes.kuairand import FEATURES
+
+    assert sum(f.kind == "sequence" for f in FEATURES) == 2
+    assert (
+        scale.ids_of_an_example(FEATURES) == len(FEATURES) - 3 + 2 * 20 + 8
+    )  # two of 20, and tags
