@@ -123,6 +123,12 @@ def grouped(told: Mapping[str, Any], step: str) -> Growth:
     return growth([(row["rows"], row["grouped_bytes"]) for row in rows])
 
 
+def grouped_mb(told: Mapping[str, Any], step: str, way: str) -> float:
+    """The same in a way on its largest log."""
+    rows = steps_of(told["cells"], step, way)
+    return float(rows[max(rows)]["grouped_bytes"]) / 1e6
+
+
 def training(every: Mapping[str, Any]) -> Training:
     """Of workers.json (the largest batch), overhead.json and quality.json."""
     turns = every["workers"]["turns"]
