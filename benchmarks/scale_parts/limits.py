@@ -81,8 +81,8 @@ def _vocabularies(told: Mapping[str, Any], ask: Ask) -> Iterator[list[str]]:
     counted = sources.grouped(told["beam"], TRANSFORM)
     yield [
         STATISTICS,
-        """every bundle of rows hands over sums and sketches of all columns, and one worker adds them
-        up: bytes grow with bundles and columns rather than with rows""",
+        """every bundle of rows hands over sums and sketches of all columns, and one worker adds
+        them up: bytes grow with bundles and columns rather than with rows""",
         f"""{one:,.1f} MB grouped by key in one process on the largest log, {two:,.1f} MB with two
         workers (measured); by rows they would be overrated""",
         "a sum in levels; statistics of a share of the users",
@@ -148,7 +148,7 @@ def _after(judged: Judging, ask: Ask) -> Iterator[list[str]]:
     yield [
         "DataGate",
         """one process, but it reads a sample of larger logs (`day_profile.MOST_ROWS`)""",
-        "does not grow above that",
+        "memory grows up to that number of rows (beam.md has its peaks), and not above it",
         "",
     ]
     yield [
