@@ -157,4 +157,4 @@ def told(measured: dict[str, Any], samples: Sequence[watch.Sample]) -> dict[str,
                 "places": measured["places"].get(name),
             }
         )
-    return {"steps": steps}
+    return {"test_rows": measured["test_rows"], "steps": steps}

@@ -65,7 +65,7 @@ def run(log: Path, folder: Path, last: str, settings: Sequence[str], here: bool)
             name: sum(_size(Path(each.uri)) for some in step.outputs.values() for each in some)
             for name, step in record.components().items()
         },
-        "rows": _rows(record),
+        **_rows(record),
     }
     (folder / RESULT).write_text(json.dumps(found))
 
@@ -89,15 +89,16 @@ def shuffled(clock: Clock) -> Iterator[Counter[str]]:
         GroupingBuffer.append = append
 
 
-def _rows(record: Any) -> dict[str, int]:
-    """step -> rows that it had to do: impressions read, examples seen, examples transformed."""
+def _rows(record: Any) -> dict[str, Any]:
+    """Of each step the rows that it had to do: impressions read, examples seen, training rows."""
     from ncs4cvr.components.data_gate import read_counts
 
     (letters,) = record.components()[GEN].outputs["dead_letters"]
     counts = read_counts(letters.uri)["events"]
     examples = counts["examples"]
-    train, validate, _ = examples.values()
-    return {GEN: counts["rows"], STATISTICS: sum(examples.values()), TRANSFORM: train + validate}
+    train, _, test = examples.values()
+    rows = {GEN: counts["rows"], STATISTICS: sum(examples.values()), TRANSFORM: train}
+    return {"rows": rows, "test_rows": test}
 
 
 def _size(folder: Path) -> int:

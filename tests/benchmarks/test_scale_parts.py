@@ -75,7 +75,8 @@ def told():
     for way, scale in [("one", 0.1), *((w, s) for w in ("one", "two", "portable") for s in (1, 4))]:
         rows = (("VideoLogExampleGen", 1000), ("StatisticsGen", 900), ("Transform", 800))
         steps = [a_step(name, int(n * scale), way) for name, n in rows]
-        cells.append({"way": way, "scale": scale, "last": "Transform", "load": 0, "steps": steps})
+        about = {"way": way, "scale": scale, "last": "Transform", "load": 0, "test_rows": 100}
+        cells.append({**about, "steps": steps})
     return {"about": {"date": "2000-01-01", "machine": "2 x M"}, "cells": cells}
 
 
