@@ -157,4 +157,8 @@ def told(measured: dict[str, Any], samples: Sequence[watch.Sample]) -> dict[str,
                 "places": measured["places"].get(name),
             }
         )
-    return {"test_rows": measured["test_rows"], "steps": steps}
+    return {
+        "test_rows": measured["test_rows"],
+        "reading": measured.get("reading"),
+        "steps": steps,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from beam_parts import stacks, watch
+from beam_parts import reading, stacks, watch
 from beam_parts.engine import ONE, PORTABLE, TWO, WAYS
 from beam_parts.growth import growth
 from beam_parts.logs import GROUP_ROWS
@@ -47,7 +47,7 @@ def page(told: Row) -> str:
         ),
         prose(
             """**Rows.** Impressions read (VideoLogExampleGen), examples of all splits
-            (StatisticsGen), examples of the splits that Transform writes. Rates are of whole steps,
+            (StatisticsGen), examples of the training split (Transform). Rates are of whole steps,
             start-up included.""",
             "- ",
         ),
@@ -66,6 +66,7 @@ def page(told: Row) -> str:
         *driver(cells),
         *between(cells),
         *places(cells),
+        *reading.part(cells),
     ]
     return "\n".join(parts)
 

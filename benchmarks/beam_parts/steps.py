@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from beam_parts import reading
 from beam_parts.logs import FILES
 from beam_parts.stacks import Sampler
 
@@ -67,6 +68,8 @@ def run(log: Path, folder: Path, last: str, settings: Sequence[str], here: bool)
         },
         **_rows(record),
     }
+    if here and last == TRANSFORM:
+        found["reading"] = reading.measured(record, recipe.log.splits[0].name)
     (folder / RESULT).write_text(json.dumps(found))
 
 

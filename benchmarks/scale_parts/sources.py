@@ -42,18 +42,25 @@ class BeamStep:
 class Training:
     """How fast workers train, and what they hold.
 
-    examples_s: of one worker with so many cores. kept: the share that two on the same cores keep,
-    at this batch. search: its seconds by those of Trainer. dense: parameters. base_mb: the run's
+    memory_s: examples a second of one worker with so many cores, from memory. reading_us: of a
+    processor, to read and transform a row. kept: the share that two on the same cores keep, at this
+    batch. search: its seconds by those of Trainer. dense: parameters. base_mb: the run's
     peak in Trainer.
     """
 
-    examples_s: float
+    memory_s: float
+    reading_us: float
     cores: int
     batch: int
     kept: float
     search: float
     dense: int
     base_mb: float
+
+    @property
+    def examples_s(self) -> float:
+        """Examples a second of one worker that reads and transforms every row anew."""
+        return 1 / (1 / self.memory_s + self.reading_us / 1e6 / self.cores)
 
 
 @dataclass(frozen=True)
@@ -130,14 +137,17 @@ def grouped_mb(told: Mapping[str, Any], step: str, way: str) -> float:
 
 
 def training(every: Mapping[str, Any]) -> Training:
-    """Of workers.json (the largest batch), overhead.json and quality.json."""
+    """Of workers.json (the largest batch), beam.json, overhead.json and quality.json."""
     turns = every["workers"]["turns"]
     batch = max(turn["batch_size"] for turn in turns)
     mine = [turn for turn in turns if turn["batch_size"] == batch]
     steps = {step["name"]: step for step in every["overhead"]["run"]["timeline"]}
     models = [row for row in every["quality"] if row["model"] == "ncs4cvr"]
+    reading = [cell["reading"] for cell in every["beam"]["cells"] if cell.get("reading")]
+    largest = max(reading, key=lambda r: r["rows"])
     return Training(
         statistics.median(turn["1"]["examples_s"] for turn in mine),
+        1e6 * largest["cpu_s"] / largest["rows"],
         int(every["workers"]["about"]["machine"].split(" x ")[0]),
         batch,
         statistics.median(turn["2"]["examples_s"] / turn["1"]["examples_s"] for turn in mine),

@@ -16,12 +16,13 @@ def part(t: Training, ask: Ask) -> Iterator[str]:
     yield "## Ticket search and training\n"
     yield prose(
         f"""Measured ([workers.md](benchmarks/workers.md), batch {t.batch:,}): one worker of
-        {t.cores}
-        cores trains {t.examples_s:,.0f} examples/s; two workers on the same cores keep {t.kept:.2f}
-        of it. A search took {t.search:.1f} times the seconds of Trainer (overhead.json). More than
-        two workers, and workers on machines of their own, were not measured: the share is taken for
-        any number. The model is the default recipe's with its small table; that lookups in a large
-        one are slower is not in here."""
+        {t.cores} cores trains {t.memory_s:,.0f} examples/s from memory; two workers on the same
+        cores keep {t.kept:.2f} of it. Reading and transforming a row takes {t.reading_us:.0f} µs of
+        a processor more ([beam.md](benchmarks/beam.md)): {t.examples_s:,.0f} examples/s from files,
+        computed. A search took {t.search:.1f} times the seconds of Trainer (overhead.json). More
+        than two workers, and workers on machines of their own, were not measured: the share is
+        taken for any number. The model is the default recipe's with its small table; that lookups
+        in a large one are slower is not in here."""
     )
     yield prose(
         f"""Computed: hours of one = passes x rows / examples/s / 3600; workers = hours of one /

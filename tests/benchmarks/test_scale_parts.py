@@ -76,7 +76,8 @@ def told():
         rows = (("VideoLogExampleGen", 1000), ("StatisticsGen", 900), ("Transform", 800))
         steps = [a_step(name, int(n * scale), way) for name, n in rows]
         about = {"way": way, "scale": scale, "last": "Transform", "load": 0, "test_rows": 100}
-        cells.append({**about, "steps": steps})
+        reading = {"rows": 1000 * scale, "wall_s": 2.0, "cpu_s": 0.02 * scale}
+        cells.append({**about, "reading": reading, "steps": steps})
     return {"about": {"date": "2000-01-01", "machine": "2 x M"}, "cells": cells}
 
 
@@ -119,3 +120,11 @@ def test_ids_of_an_example_are_those_of_the_recipe():
     assert (
         scale.ids_of_an_example(FEATURES) == len(FEATURES) - 3 + 2 * 20 + 8
     )  # two of 20, and tags
+
+
+def test_a_worker_that_reads_from_files_trains_slower_by_the_readers_time():
+    from scale_parts.sources import Training
+
+    # 10 ms for a thousand rows from memory, and 20 ms of a processor of two to read them.
+    worker = Training(1e5, 20.0, 2, 512, 0.9, 2.0, 1000, 100.0)
+    assert worker.examples_s == pytest.approx(1000 / (0.010 + 0.010))
