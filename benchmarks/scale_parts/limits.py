@@ -49,16 +49,16 @@ def _example_gen(steps: list[BeamStep], ask: Ask, bucket_rows: int) -> Iterator[
     )
     units = math.ceil(ask.impressions / LARGE_GROUP)
     peaks = ", ".join(f"{s.name} {s.driver_mb:,.0f} MB" for s in steps)
+    buckets = math.ceil(ask.impressions / bucket_rows)
     yield [
         f"{GEN}, cuts",
-        """every unit (row group) is cut into all buckets, so cuts grow with the square of the rows;
-        who reads a bucket has every unit's file open at once, and fails where a process may not
-        open so many (`ulimit -n`)""",
-        f"""buckets = rows / {bucket_rows:,} = {ask.impressions / bucket_rows:,.0f}; cuts = units x
-        (buckets, or a unit's rows if fewer) = {large:,.0f} with {LARGE_GROUP:,} rows a unit,
-        {small:,.0f} with {GROUP_ROWS:,}; units = {units:,} and
-        {math.ceil(ask.impressions / GROUP_ROWS):,}, and as many files are open""",
-        """one file open at a time; more rows a bucket (`bucket_rows`, no key of a recipe yet);
+        """every unit (row group) is cut into all buckets, and every bucket of users asks every
+        bucket of videos, so cuts, and what Beam groups of them (a path each), grow with the square
+        of the rows""",
+        f"""buckets = rows / {bucket_rows:,} = {buckets:,}; cuts of events = units x (buckets, or a
+        unit's rows if fewer) = {large:,.0f} with {LARGE_GROUP:,} rows a unit, {small:,.0f} with
+        {GROUP_ROWS:,}; questions and answers = at most 2 x buckets² = {2 * buckets**2:,}""",
+        """more rows a bucket (`bucket_rows`, no key of a recipe yet); fewer buckets of videos;
         cutting in two rounds; or rows in the engine's own shuffle""",
     ]
     yield [
