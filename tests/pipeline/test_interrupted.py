@@ -13,6 +13,14 @@ from ncs4cvr.pipeline.status import INTERRUPTED, TERMINATED
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """As in a terminal: a shell starts what it puts into the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)]
 )

@@ -220,5 +220,5 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         submit("schedule: a time that is none", "--cron daily", USAGE, "--cron 'daily'",
                "expected 5 fields", "'0 3 * * *'", command="schedule"),
         case("bench: no benchmark of that name", "bench speed", USAGE, "no benchmark 'speed'",
-             "there are:", "quality"),
+             "there are:", "example_gen"),
     ]  # fmt: skip

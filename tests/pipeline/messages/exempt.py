@@ -12,7 +12,7 @@ KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 EXEMPT = {
     "ncs4cvr needs Keras 2 but TensorFlow already uses Keras 3: import ncs4cvr before anything "
     "that touches tf.keras, or set TF_USE_LEGACY_KERAS=1": "of an import in a program of one's own",
-    "no examples match": DEFECT,
+    "; was VideoLogExampleGen run?": DEFECT,
     ": the tickets are for tasks": TRAINING,
     "is for the weights that tickets keep, and sharing": TRAINING,
     "differs from the trained model by": DEFECT,
@@ -32,8 +32,9 @@ EXEMPT = {
     ": the code has changed since; do `ncs4cvr run` again": "of an export by newer code",
     ", expected <component>/<output>/<number>; do `ncs4cvr run` again": INSIDE,
     ": the training split has no rows; widen its days": TRAINING,
-    "warm_rows=new needs the column day, which these examples do not have; expected those of "
-    "VideoLogExampleGen. Set warm_rows=all": TRAINING,
+    ", which these examples do not have; expected those of VideoLogExampleGen. Set warm_rows=all": (
+        TRAINING
+    ),
     ", up to which the last pushed model was trained; look at the log, or set warm_rows=all": (
         TRAINING
     ),

@@ -114,7 +114,7 @@ def test_the_timeline_has_every_component_in_its_order_and_the_summary_the_same(
     assert begins == sorted(begins)
     assert all(step["seconds"] >= 0 and step["sealed_s"] >= 0 for step in steps)
     last = steps[-1]
-    assert last["began_s"] + last["seconds"] <= facts["run"]["seconds"]
+    assert last["began_s"] + last["seconds"] < facts["run"]["seconds"] + 0.1  # they are rounded
     assert {s["state"] for s in steps} == {"done"}
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["timeline"] == steps
