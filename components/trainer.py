@@ -13,7 +13,9 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
+from tfx.utils import io_utils
 
+from ncs4cvr.components import analysis
 from ncs4cvr.components.artifacts import TRAINED_TO, TaskTickets
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -24,11 +26,14 @@ class Executor(GenericExecutor):
     """Adds the folders of further inputs and of the checkpoint to run_fn's custom_config."""
 
     def Do(self, input_dict, output_dict, exec_properties):
-        """Trains; notes on the run up to which day."""
+        """Trains; notes on the run up to which day, and keeps its graph there for the next days."""
         super().Do(input_dict, output_dict, exec_properties)
         recipe = Recipe.from_json(json.loads(exec_properties["custom_config"])["recipe"])
         run = artifact_utils.get_single_instance(output_dict["model_run"])
         run.set_string_custom_property(TRAINED_TO, recipe.trained_to)
+        if recipe.analyze_every_days:
+            graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+            io_utils.copy_dir(graph, os.path.join(run.uri, analysis.GRAPH))
 
     def _GetFnArgs(self, input_dict, output_dict, exec_properties):
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)

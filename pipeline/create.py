@@ -12,14 +12,13 @@ from tfx.components import (
     ExampleValidator,
     SchemaGen,
     StatisticsGen,
-    Transform,
 )
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2, transform_pb2
+from tfx.proto import pusher_pb2
 from tfx.types import BaseChannel, Channel, standard_artifacts
 
 from ncs4cvr.components.artifacts import MODEL_ID, TaskTickets
@@ -32,6 +31,7 @@ from ncs4cvr.components.readers import fingerprint
 from ncs4cvr.components.serving_check import ServingCheck
 from ncs4cvr.components.ticket_search import TicketSearch
 from ncs4cvr.components.trainer import Trainer
+from ncs4cvr.components.transform import Transform
 from ncs4cvr.pipeline.code_version import code_version
 from ncs4cvr.pipeline.evaluation import eval_config
 from ncs4cvr.pipeline.recipe_parts import (
@@ -126,24 +126,19 @@ def create_pipeline(
         dead_letters=example_gen.outputs.get("dead_letters"),
     )
 
+    last_run = _last_run(recipe, places.serving)
+    earlier = last_run.outputs["earlier"] if last_run else None
     transform = Transform(
         examples,
         schema,
-        preprocessing_fn="ncs4cvr.models.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=[train]),
-        materialize=False,  # training transforms what it reads: see models/batches.py
-        disable_statistics=True,
-        disable_analyzer_cache=True,  # pays only where files of earlier days come again
-        custom_config={
-            "recipe": for_transform(recipe).to_json(),
-            "code_version": code_version("ncs4cvr.models.preprocessing"),
-        },
+        recipe=for_transform(recipe).to_json(),
+        code_version=code_version("ncs4cvr.models.preprocessing"),
+        last_run=earlier if recipe.analyze_every_days else None,
+        train_split=train,
     )
     # In order only, not as an input: a new blessing of the same data transforms nothing anew.
     transform.add_upstream_node(data_gate)
 
-    last_run = _last_run(recipe, places.serving)
-    earlier = last_run.outputs["earlier"] if last_run else None
     tickets = _tickets(recipe, places, examples, transform, earlier)
     trainer = Trainer(
         examples,
@@ -212,8 +207,9 @@ def create_pipeline(
             drift,
             skew,
             data_gate,
+            *([last_run] if last_run else []),
             transform,
-            *(node for node in (last_run, tickets) if node),
+            *([tickets] if tickets else []),
             trainer,
             last_blessed,
             evaluator,

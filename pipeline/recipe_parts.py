@@ -40,7 +40,7 @@ def for_training(recipe: Recipe) -> Recipe:
 def for_data_gate(recipe: Recipe) -> Recipe:
     """What the data gate depends on: columns, days, and how far they may differ."""
     about = {"day_change": recipe.day_change, "day_auc_change": recipe.day_auc_change}
-    return for_transform(recipe).replace(**about)
+    return for_transform(recipe).replace(analyze_every_days=0, **about)
 
 
 def for_gate(recipe: Recipe) -> Recipe:
@@ -52,7 +52,10 @@ def for_gate(recipe: Recipe) -> Recipe:
 
 
 def for_search(recipe: Recipe) -> Recipe:
-    """What the ticket search depends on: training, but not controls, export and warm start."""
+    """What the ticket search depends on: training, but not controls, export and warm start.
+
+    Nor whether vocabularies were kept: it is told what Transform made of that.
+    """
     return for_training(recipe).replace(
         control="",
         weights="f32",
@@ -61,10 +64,12 @@ def for_search(recipe: Recipe) -> Recipe:
         warm_start="off",
         warm_rows="new",
         warm_learning_rate=0.0,
+        analyze_every_days=0,
     )
 
 
 def for_transform(recipe: Recipe) -> Recipe:
-    """What preprocessing depends on: features and labels."""
+    """What preprocessing depends on: features, labels and how long it is kept."""
     log = for_training(recipe).log
-    return Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)
+    plain = Recipe(recipe.name, log, recipe.features, recipe.tasks, recipe.products)
+    return plain.replace(analyze_every_days=recipe.analyze_every_days)

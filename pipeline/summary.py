@@ -14,7 +14,7 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
-from ncs4cvr.components import model_gate, serving_check
+from ncs4cvr.components import analysis, model_gate, serving_check
 from ncs4cvr.components.data_gate import read_counts
 from ncs4cvr.components.report import describe_rows
 from ncs4cvr.pipeline.run_record import RunRecord, Step
@@ -42,6 +42,9 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
         "overlap": tickets.get("overlap"),
         "tickets": tickets.get("decision"),
+        "vocabularies": analysis.read(_output(steps, "Transform", "transform_graph").uri)[
+            "decision"
+        ],
         "start": _json(_output(steps, "Trainer", "model_run"), "training.json")["start"],
         "bytes": {"savedmodel": sum(f.stat().st_size for f in model.rglob("*") if f.is_file())},
         "serving": serving,
@@ -194,6 +197,10 @@ def _bounds(gate: Gate) -> str:
 def _from_before(recipe: Recipe, summary: Mapping[str, Any]) -> list[str]:
     """What the run began with of an earlier day's model."""
     lines, start, tickets = [], summary["start"], summary["tickets"]
+    if recipe.analyze_every_days:
+        words = summary["vocabularies"]
+        done = "learned" if words["analyzed"] else f"those of {words['analyzed_on']}"
+        lines.append(f"vocabularies: {done}; {words['why']}")
     if recipe.search_every_days and tickets:
         done = "searched for" if tickets["searched"] else f"those of {tickets['searched_on']}"
         changes = ", ".join(f"{task} {share:.1%}" for task, share in tickets["changed"].items())

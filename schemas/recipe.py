@@ -104,6 +104,7 @@ class Recipe:
     warm_learning_rate: float = 0.0  # of a warm start; 0 = learning_rate
     search_every_days: int = 0  # how long a pushed model's tickets are kept; 0 = search every time
     search_when_changed: float = 0.0  # search when a round of today's changes more; 0 = not asked
+    analyze_every_days: int = 0  # how long its vocabularies are; 0 = learn them every time
 
     # serving: bounds that a model must keep to be pushed; 0 = none, but for the tolerance
     serving_auc_tolerance: float = 0.0003  # of an export that is not lossless, per output
@@ -143,8 +144,10 @@ class Recipe:
             between(field, getattr(self, field), 1, 10**9)
         between("warm_learning_rate", self.warm_learning_rate, 0.0, 10.0)
         between("search_when_changed", self.search_when_changed, 0.0, 1.0)
-        for field in ("rounds", "warmup_steps", "patience", "search_every_days"):
+        for field in ("rounds", "warmup_steps", "patience"):
             between(field, getattr(self, field), 0, 10**9)
+        for field in ("search_every_days", "analyze_every_days"):
+            between(f"{field} (0 is every run)", getattr(self, field), 0, 10**9)
         between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
             between(field, getattr(self, field), 0, 10**9)
@@ -220,8 +223,9 @@ class Recipe:
 
     @property
     def renews(self) -> bool:
-        """Whether a run begins with something of the last pushed model: weights or tickets."""
-        return self.warm_start == "on" or self.search_every_days > 0
+        """Whether a run begins with weights, tickets or vocabularies of the last pushed model."""
+        keeps = max(self.search_every_days, self.analyze_every_days) > 0
+        return self.warm_start == "on" or keeps
 
     @property
     def trained_to(self) -> str:

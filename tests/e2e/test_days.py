@@ -33,7 +33,12 @@ def recipe(tmp_path_factory):
 
 
 DAYS = [f"2022-01-{day:02}" for day in range(6, 11)]
-SETTINGS = ("warm_start=on", "search_every_days=4", "drift_threshold=0.5")
+SETTINGS = (
+    "warm_start=on",
+    "search_every_days=4",
+    "analyze_every_days=4",
+    "drift_threshold=0.5",
+)
 
 
 def arguments(recipe):
@@ -100,6 +105,14 @@ def test_a_day_with_kept_tickets_goes_on_from_the_day_before_and_trains_on_its_n
 def test_tickets_are_kept_until_a_search_is_due(found):
     assert [day["tickets"]["searched"] for day in found] == [True, False, False, False, True]
     assert found[4]["tickets"]["why"] == "they are 4 days old; search_every_days is 4"
+
+
+def test_vocabularies_are_kept_until_an_analysis_is_due(killed, found):
+    told = [day["vocabularies"] for day in found]
+    assert [each["analyzed"] for each in told] == [True, False, False, False, True]
+    assert told[3]["analyzed_on"] == "2022-01-04"
+    assert told[4]["why"] == "they are 4 days old; analyze_every_days is 4"
+    assert [day["start"].get("words_new") for day in found] == [None, 0, 0, 0, None]
 
 
 def test_drift_is_against_the_day_before(killed, found):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 TESTS = Path(__file__).parents[1]
 DAY, NEXT = "2022-01-06", "2022-01-07"
-SETTINGS = ("warm_start=on", "search_every_days=7")
+SETTINGS = ("warm_start=on", "search_every_days=7", "analyze_every_days=7")
 
 
 def load(path):
@@ -170,6 +170,19 @@ def test_the_second_run_goes_on_from_the_first_ones_model_with_its_tickets(first
     assert json.loads(tickets.read_text())["decision"]["searched"] is False
 
 
+def test_the_second_run_keeps_the_first_ones_vocabularies(first, second):
+    mine, before = (
+        Path(run.tasks["transform"].artifacts["transform_graph"]["uri"]) for run in (second, first)
+    )
+    names = {path.relative_to(before) for path in before.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(mine) for path in mine.rglob("*") if path.is_file()}
+    for name in names - {Path("analysis.json")}:
+        assert (mine / name).read_bytes() == (before / name).read_bytes()
+    decision = json.loads((mine / "analysis.json").read_text())["decision"]
+    assert decision["analyzed_on"] == "2022-01-04"
+    assert training(second)["words_new"] == 0
+
+
 def test_drift_is_against_the_statistics_that_passed_last(first, second):
     kept = Path(second.tasks["last-statistics"].artifacts["earlier"]["uri"])
     made = Path(first.tasks["statistics-gen"].artifacts["statistics"]["uri"])
@@ -190,9 +203,9 @@ def test_a_model_made_worse_is_not_pushed(world, second, worse):
 
 def test_steps_that_nothing_changed_for_come_from_the_cache(worse):
     states = {name: task.state for name, task in worse.tasks.items()}
-    for name in ("video-log-example-gen", "statistics-gen", "schema-gen", "transform"):
+    for name in ("video-log-example-gen", "statistics-gen", "schema-gen"):
         assert states[name] == "CACHED"
-    for name in ("ticket-search", "trainer", "evaluator", "model-gate", "pusher"):
+    for name in ("transform", "ticket-search", "trainer", "evaluator", "model-gate", "pusher"):
         assert states[name] == "SUCCEEDED"
 
 

@@ -147,6 +147,24 @@ def test_the_checkpoint_belongs_to_inputs_and_parameters(component_args, tmp_pat
     assert checkpoint(_inputs(), run_fn="another") != first
 
 
+@pytest.mark.parametrize("days", [0, 3])
+def test_a_models_run_keeps_its_graph_where_later_days_may_want_it(
+    recipe, tmp_path, monkeypatch, days
+):
+    monkeypatch.setattr(trainer_component.GenericExecutor, "Do", lambda *_: None)
+    (tmp_path / "graph/transform_fn").mkdir(parents=True)
+    (tmp_path / "graph/transform_fn/saved_model.pb").write_bytes(b"graph")
+    graph = _artifact(standard_artifacts.TransformGraph, str(tmp_path / "graph"))
+    run = _artifact(standard_artifacts.ModelRun, str(tmp_path / "run"))
+    told = json.dumps({"recipe": recipe.replace(analyze_every_days=days).to_json()})
+    trainer_component.Executor().Do(
+        {"transform_graph": [graph]}, {"model_run": [run]}, {"custom_config": told}
+    )
+    copy = tmp_path / "run/transform_graph/transform_fn/saved_model.pb"
+    assert copy.exists() == bool(days)
+    assert not days or copy.read_bytes() == b"graph"
+
+
 def test_the_search_step_calls_search_fn_with_its_splits(monkeypatch):
     called = []
     monkeypatch.setattr(trainer, "search_fn", lambda *args: called.append(args))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import lottery, renewal, starts, trained, trainer, training, warm
+from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.preprocessing import vocabularies
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import alone
@@ -197,6 +198,38 @@ def test_a_model_without_its_optimizers_state_is_a_fresh_start(days, first, fn_a
     fitted(day, fn_args, tmp_path, tickets=str(first[0]))
     found = Tickets.load(str(first[0]))
     assert "warm_start=off" in warm.why_fresh(days[1].recipe, f"{tmp_path}/run", found)
+
+
+# -- vocabularies ----------------------------------------------------------------------------
+
+
+def test_with_kept_vocabularies_a_warm_start_begins_with_exactly_the_pushed_weights(days, first):
+    """Nothing moves: every row of the table, and its moments, is where it was."""
+    graph = days[0].world.graph
+    words, sizes = vocabularies(days[1].recipe, graph), days[0].world.sizes
+    train = Batches(f"{days[1].world.folder}/train.gz", graph)
+    tickets = Tickets.load(str(first[0]))
+    model = starts.joint_model(days[1].recipe, sizes, train, 300, tickets, words)
+    told = warm.carry(model, str(first[1]), words)
+    assert told["words_new"] == 0
+    for mine, pushed in zip(model.weights, trained.weights(str(first[1])), strict=True):
+        np.testing.assert_array_equal(mine, pushed)
+    for place in range(len(model.trainable_variables)):
+        for mine, theirs in zip(state(model, place), state(first[2], place), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_kept_vocabularies_send_new_words_to_the_hash_buckets(days):
+    graph, rows = days[0].world.graph, days[1].world.rows
+    known = vocabularies(days[1].recipe, graph)["user"]
+    seen = Batches(f"{days[1].world.folder}/train.gz", graph).in_order(len(rows))
+    ids = next(iter(seen))["user"].numpy()
+    new = np.array([str(row["user"][0]).encode() not in known for row in rows])
+    assert new.any()
+    assert not new.all()
+    buckets = range(1 + len(known), 1 + len(known) + 2)  # hash_buckets of the feature
+    assert set(ids[new]) <= set(buckets)
+    assert set(ids[~new]) <= set(range(1, 1 + len(known)))
 
 
 # -- tickets -------------------------------------------------------------------------------

@@ -32,6 +32,12 @@ def test_transform_waits_for_the_gate_which_is_no_input_of_it(recipe):
     assert set(found["Transform"].inputs) == {"examples", "schema"}
 
 
+def test_transform_analyzes_the_training_split_and_writes_no_rows(recipe):
+    transform = components(recipe)["Transform"]
+    assert list(json.loads(transform.exec_properties["splits_config"])["analyze"]) == ["train"]
+    assert set(transform.outputs) == {"transform_graph"}
+
+
 def test_the_gate_reads_all_three_validators(recipe):
     gate = components(recipe)["DataGate"]
     assert {node.id for node in gate.upstream_nodes} >= {
@@ -126,8 +132,8 @@ def test_the_check_is_done_anew_when_what_it_starts_changes():
 
 
 def test_a_warm_start_reads_the_run_of_an_earlier_day(recipe):
-    found = components(recipe.replace(warm_start="on", search_every_days=3))
-    for name in ("Trainer", "TicketSearch"):
+    found = components(recipe.replace(warm_start="on", search_every_days=3, analyze_every_days=3))
+    for name in ("Transform", "TicketSearch", "Trainer"):
         assert found["LastRun"] in found[name].upstream_nodes
     assert "model_run" in found["Pusher"].inputs
 
@@ -138,11 +144,13 @@ def test_a_warm_start_reads_the_run_of_an_earlier_day(recipe):
         ({}, set()),
         ({"warm_start": "on"}, {"Trainer"}),
         ({"search_every_days": 3}, {"TicketSearch"}),
+        ({"analyze_every_days": 3}, {"Transform"}),
     ],
 )
 def test_only_what_renews_itself_looks_back(recipe, changes, reading):
     found = components(recipe.replace(**changes))
-    assert {n for n in ("Trainer", "TicketSearch") if "last_run" in found[n].inputs} == reading
+    steps = ("Transform", "TicketSearch", "Trainer")
+    assert {name for name in steps if "last_run" in found[name].inputs} == reading
     assert ("LastRun" in found) == bool(reading)
 
 

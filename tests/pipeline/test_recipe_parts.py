@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 
 from ncs4cvr.pipeline import recipe_files
-from ncs4cvr.pipeline.recipe_parts import for_gate, for_search, for_training, for_transform
+from ncs4cvr.pipeline.recipe_parts import (
+    for_data_gate,
+    for_gate,
+    for_search,
+    for_training,
+    for_transform,
+)
 
 
 @pytest.fixture
@@ -22,6 +28,14 @@ def test_training_and_gate_do_not_know_how_far_the_log_goes_on(recipe):
 def test_the_search_does_not_know_how_training_starts(recipe):
     changed = recipe.replace(warm_start="on", warm_rows="all", warm_learning_rate=0.1)
     assert for_search(changed) == for_search(recipe)
+
+
+def test_how_long_vocabularies_are_kept_concerns_transform_and_training_alone(recipe):
+    changed = recipe.replace(analyze_every_days=3)
+    for part in (for_search, for_data_gate, for_gate):
+        assert part(changed) == part(recipe)
+    for part in (for_transform, for_training):
+        assert part(changed).analyze_every_days == 3
 
 
 def test_training_does_not_know_gates_slices_checks_and_files(recipe):

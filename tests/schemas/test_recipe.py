@@ -45,6 +45,7 @@ def test_settings_take_the_fields_type(setting, key, value):
         ("pruning=sudden", "unknown pruning"),
         ("hidden=0", "positive sizes"),
         ("batch_size=0", "batch_size must lie in"),
+        ("analyze_every_days=-1", r"analyze_every_days \(0 is every run\) must lie in"),
     ],
 )
 def test_a_wrong_setting_says_the_cure(setting, told):

@@ -110,6 +110,12 @@ def cases(Case, recipe, USAGE, **_):
         ),
         setting("a setting that rows hold", "tasks=ctr", "tasks", "'ctr'", "in a recipe file"),
         setting("a number out of its range", "keep=2", "keep must lie in [0.001, 1.0]", "got 2.0"),
+        setting(
+            "a number of days below 0",
+            "analyze_every_days=-1",
+            "analyze_every_days (0 is every run) must lie in [0, 1000000000]",
+            "got -1",
+        ),
         setting("an unknown choice", "sharing=shared", "'shared'", "did you mean 'shared_bottom'?"),
         setting(
             "a name that leaves its folder", "name=../x", "'../x'", "expected up to 100 letters"
