@@ -3,14 +3,14 @@
     python benchmarks/continual.py --work FOLDER
 
 Runs `ncs4cvr run kuairand --date DAY` for five days in a row, in every arm of
-continual_parts/plan.py: all from nothing, tickets kept, and tickets kept with a warm start. Every
-arm has a folder of its own and never sees the others. Days go in turns: all arms run a day before
-any runs the next, in an order that rotates, so that a noisy machine hits all alike. Kept for every
-run: AUCs on the day's test rows, seconds and processor seconds of the whole command and of its
-steps, what was decided about tickets and start, and whether the model was pushed. Runs that are
-done stay in --work and are not repeated; one that was cut off runs again, from where its folder was
-before. Runs of other code or on another machine want another --work. Writes
-docs/benchmarks/continual.md, .json and .png. Less than an hour on 2 cores.
+continual_parts/plan.py: all from nothing, tickets kept, and tickets and vocabularies kept with a
+warm start. Every arm has a folder of its own and never sees the others. Days go in turns: all arms
+run a day before any runs the next, in an order that rotates, so that a noisy machine hits all
+alike. Kept for every run: AUCs on the day's test rows, seconds and processor seconds of the whole
+command and of its steps, what was decided about tickets, vocabularies and start, and whether the
+model was pushed. Runs that are done stay in --work and are not repeated; one that was cut off runs
+again, from where its folder was before. Runs of other code or on another machine want another
+--work. Writes docs/benchmarks/continual.md, .json and .png. Less than an hour on 2 cores.
 """
 
 from __future__ import annotations

@@ -145,13 +145,14 @@ def _days(about: Json, cells: Sequence[Json]) -> Iterator[str]:
     """A row for every run, what was refused, and what the windows hold."""
     yield "\n## Every run\n\nA run is named by the last day that it is tested on. "
     yield f"{_overlap(about)}\n\n"
-    yield "| day | arm | CVR AUC | CTR AUC | CTCVR AUC | test rows | seconds | tickets | training |"
-    yield " rows | came to |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
+    yield "| day | arm | CVR AUC | CTR AUC | CTCVR AUC | test rows | seconds | tickets |"
+    yield " vocabularies | training | rows | came to |\n"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     order = list(ARMS)
     for cell in sorted(cells, key=lambda c: (c["day"], c["seed"], order.index(c["arm"]))):
         auc = [f"{cell['auc'][o]:.4f}" if cell["auc"] else "" for o in ("cvr", "ctr", "ctcvr")]
         rows = f"{cell['test_rows']:,}" if cell["auc"] else ""
-        did = decisions(cell) if cell["auc"] else ["", "", ""]
+        did = decisions(cell) if cell["auc"] else [""] * 4
         told = [cell["day"], f"`{cell['arm']}`", *auc, rows, f"{cell['seconds']:.0f}", *did]
         yield f"| {' | '.join([*told, cell['verdict']])} |\n"
     yield "\n"
@@ -174,11 +175,16 @@ def _overlap(about: Json) -> str:
 
 
 def decisions(cell: Json) -> list[str]:
-    """What a run decided: about tickets, about its start, and the rows that it trained on."""
-    tickets, start = cell["tickets"], cell["start"]
-    found = "none" if not tickets else "new" if tickets["searched"] else tickets["searched_on"]
+    """What a run decided: tickets, vocabularies, its start, and the rows that it trained on."""
+    tickets, words, start = cell["tickets"], cell["vocabularies"], cell["start"]
+    found = "none" if not tickets else _of("" if tickets["searched"] else tickets["searched_on"])
+    learned = _of("" if words["analyzed"] else words["analyzed_on"])
     began = f"from {start['from']}'s model" if start["from"] else "fresh"
-    return [found if found in ("none", "new") else f"of {found}", began, f"{start['rows']:,}"]
+    return [found, learned, began, f"{start['rows']:,}"]
+
+
+def _of(day: str) -> str:
+    return f"of {day}" if day else "new"
 
 
 def _windows(cells: Sequence[Json]) -> Iterator[str]:

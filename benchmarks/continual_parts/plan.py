@@ -12,8 +12,9 @@ ARMS: dict[str, tuple[tuple[str, ...], str]] = {
     FRESH: ((), "searches for tickets and trains from nothing"),
     KEPT: (("search_every_days=7",), "keeps the tickets, trains from their common start"),
     WARM: (
-        ("warm_start=on", "search_every_days=7"),
-        "keeps the tickets, goes on from the last pushed model with the rows that it has not seen",
+        ("warm_start=on", "search_every_days=7", "analyze_every_days=7"),
+        "keeps the tickets and the vocabularies, goes on from the last pushed model with the rows "
+        "that it has not seen",
     ),
 }
 

@@ -88,6 +88,7 @@ def outcome(folder: Path, told: Json) -> Json:
         "why": summary["failures"],
         "version": Path(summary["pushed_to"]).name if summary["pushed_to"] else "",
         "tickets": summary["tickets"],
+        "vocabularies": summary["vocabularies"],
         "start": summary["start"],
         "test_rows": summary["test_rows"],
         "tfx": summary["stack"],

@@ -124,6 +124,7 @@ def cell(arm, day, seconds=100.0, cvr=0.66, verdict="pushed", **more):
         "tfx": "1.16",
         "test_rows": 1000,
         "tickets": {"searched": searched, "why": "", "searched_on": "2022-04-29"},
+        "vocabularies": {"analyzed": not went_on, "why": "", "analyzed_on": "2022-04-29"},
         "start": {"from": "2022-04-29" if went_on else "", "rows": 500 if went_on else 9000},
         "loading_s": 5.0,
         "checksums_s": 1.0,
@@ -296,8 +297,9 @@ def test_the_page_tells_every_decision_and_refusal(tmp_path):
     text = page_of(tmp_path, cells)
     assert "- 2022-05-04 `warm`: not blessed: cvr_auc is low" in text
     assert "- 2022-05-03 `fresh`: data refused: rows on a day" in text
-    assert "| 1,000 | 40 | of 2022-04-29 | from 2022-04-29's model | 500 | not blessed |" in text
-    assert "| new | fresh | 9,000 | pushed |" in text
+    went_on = "of 2022-04-29 | of 2022-04-29 | from 2022-04-29's model | 500"
+    assert f"| 1,000 | 40 | {went_on} | not blessed |" in text
+    assert "| new | new | fresh | 9,000 | pushed |" in text
     assert "Nothing was refused" not in text
 
 
