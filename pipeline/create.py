@@ -167,6 +167,7 @@ def create_pipeline(
         baseline_model=last_blessed.outputs["earlier"],
         example_splits=[test],
         eval_config=eval_config(recipe),
+        module_path="ncs4cvr.components.whole_batches",
     )
     model_gate = ModelGate(
         examples=examples,
