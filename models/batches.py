@@ -23,6 +23,8 @@ FIXED.autotune.enabled = False
 DAY = "day"  # column of VideoLogExampleGen: yyyymmdd
 BLOCK = 16384  # rows parsed and shuffled together
 BLOCKS_SHUFFLED = 32
+#: There is nothing for AutoGraph to rewrite, and its search takes seconds.
+plain = tf.autograph.experimental.do_not_convert
 CACHE_BYTES = 512 << 20  # of compressed input; transformed and kept, it takes 3 times as much
 
 
@@ -76,6 +78,7 @@ class Batches:
             )
         transformed = transform_graph.transform_features_layer()
 
+        @plain
         def read(rows: tf.Tensor) -> dict[str, tf.Tensor]:
             if after:
                 rows = tf.boolean_mask(rows, _days(rows, spec) > after)
@@ -93,7 +96,7 @@ class Batches:
         parts together; who has read all its rows goes on with batches of none, without end.
         """
         at = seed * 100_003 + number
-        seeds = tf.data.Dataset.counter().map(lambda i: tf.stack([tf.cast(at, tf.int64), i]))
+        seeds = tf.data.Dataset.counter().map(plain(lambda i: tf.stack([tf.cast(at, tf.int64), i])))
         blocks = self.blocks.shuffle(BLOCKS_SHUFFLED, seed=at, reshuffle_each_iteration=False)
         rows = tf.data.Dataset.zip((blocks, seeds)).map(_permuted, num_parallel_calls=1)
         batches = self._own(rows, batch_size)
@@ -108,7 +111,7 @@ class Batches:
             return rows.rebatch(batch_size)
         if self.by_file:
             return rows.rebatch(max(1, batch_size // count))
-        return rows.rebatch(batch_size).map(lambda batch: part_of(batch, index, count))
+        return rows.rebatch(batch_size).map(plain(lambda batch: part_of(batch, index, count)))
 
     def no_rows(self) -> dict[str, tf.Tensor]:
         """A batch of 0 rows, which shows what others are like."""
@@ -118,8 +121,9 @@ class Batches:
         """Rows of the split: one pass, which also fills the cache; all workers must call it."""
         count = tf.function(
             lambda: self.blocks.reduce(
-                np.int64(0), lambda n, b: n + tf.shape(next(iter(b.values())), tf.int64)[0]
-            )
+                np.int64(0), plain(lambda n, b: n + tf.shape(next(iter(b.values())), tf.int64)[0])
+            ),
+            autograph=False,
         )
         here = int(count())
         return self.workers.total(here) if self.by_file else here
@@ -162,6 +166,7 @@ def _days(rows: tf.Tensor, spec: Mapping[str, Any]) -> tf.Tensor:
     return tf.reshape(tf.sparse.to_dense(day) if isinstance(day, tf.SparseTensor) else day, [-1])
 
 
+@plain
 def _permuted(block: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
     rows = tf.shape(next(iter(block.values())))[0]
     order = tf.argsort(tf.random.stateless_uniform([rows], seed))
