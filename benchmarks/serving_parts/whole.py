@@ -100,13 +100,7 @@ def _speeds(
 
 def _case(folder: Path, signature: str, rows: list[bytes], calls: int = 1) -> cpp.Case:
     columns = FEEDS[signature](Model(str(folder), MISSING), rows)
-    arrays = {name: _array(values) for name, values in columns.items()}
-    return cpp.case(str(folder), signature, arrays, calls)
-
-
-def _array(values: tf.Tensor) -> np.ndarray:
-    array = values.numpy()
-    return array.astype(object) if values.dtype == tf.string else array
+    return cpp.case(str(folder), signature, columns, calls)
 
 
 def _test_examples(run: Path, recipe: Recipe) -> list[bytes]:
