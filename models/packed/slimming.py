@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow.core.framework import function_pb2, node_def_pb2
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from ncs4cvr.models.packed.inlining import inline, rewire
 
 SHAPES = "_output_shapes"
 NAMED = ("shared_name", "_gradient_op_type")  # attributes of nodes whose names count
@@ -16,10 +17,11 @@ NAMED = ("shared_name", "_gradient_op_type")  # attributes of nodes whose names 
 def slim(folder: str) -> None:
     """Makes the functions of a SavedModel smaller; they compute the same.
 
-    Shapes that saving notes on every node go: loaders infer them. Equal constants of a function
-    become one. Nodes inside functions get short names, unless somebody calls them by theirs: a
-    function that makes resources (a node's name may be the resource's) or that has a gradient of
-    its own (Python's loader looks its tensors up) stays as it is.
+    Functions that are called in one place are put there (see inlining.py). Shapes that saving notes
+    on every node go: loaders infer them. Equal constants of a function become one. Nodes inside
+    functions get short names, unless somebody calls them by theirs: a function that makes resources
+    (a node's name may be the resource's) or that has a gradient of its own (Python's loader looks
+    its tensors up) stays as it is.
 
     Args:
       folder: of the SavedModel.
@@ -28,6 +30,7 @@ def slim(folder: str) -> None:
     with tf.io.gfile.GFile(path, "rb") as file:
         saved = saved_model_pb2.SavedModel.FromString(file.read())
     for graph in saved.meta_graphs:
+        inline(graph.graph_def.library, _called(graph))
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 node.attr.pop(SHAPES, None)
@@ -39,6 +42,14 @@ def slim(folder: str) -> None:
     # Checksums of the graph as it was; loaders do without.
     if tf.io.gfile.exists(f"{folder}/fingerprint.pb"):
         tf.io.gfile.remove(f"{folder}/fingerprint.pb")
+
+
+def _called(graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
+    """Names of the functions that loaders and the graph's own nodes call or look into."""
+    nodes, objects = graph.graph_def.node, graph.object_graph_def
+    functions = [f for n in nodes for v in n.attr.values() for f in (v.func, *v.list.func)]
+    looked_into = {o.captured_tensor.concrete_function for o in objects.nodes}
+    return {f.name for f in functions} | set(objects.concrete_functions) | looked_into
 
 
 def _called_by_name(function: function_pb2.FunctionDef) -> bool:
@@ -64,35 +75,13 @@ def _merge_constants(function: function_pb2.FunctionDef) -> None:
     copies = [node_def_pb2.NodeDef.FromString(node.SerializeToString()) for node in kept]
     del function.node_def[:]
     function.node_def.extend(copies)
-    _rewire(function, instead)
+    rewire(function, instead)
 
 
 def _shorten(function: function_pb2.FunctionDef) -> None:
     arguments = {argument.name for argument in function.signature.input_arg}
     free = (name for n in itertools.count() if (name := f"{n:x}") not in arguments)
     short = {node.name: next(free) for node in function.node_def}
-    _rewire(function, short)
+    rewire(function, short)
     for node in function.node_def:
         node.name = short[node.name]
-
-
-def _rewire(function: function_pb2.FunctionDef, names: Mapping[str, str]) -> None:
-    """Puts other names where nodes are referred to."""
-
-    def renamed(reference: str) -> str:
-        mark, bare = ("^", reference[1:]) if reference[0] == "^" else ("", reference)
-        node, colon, output = bare.partition(":")
-        return mark + names.get(node, node) + colon + output
-
-    for node in function.node_def:
-        node.input[:] = [renamed(each) for each in node.input]
-        places = node.attr["_class"].list.s if "_class" in node.attr else []
-        places[:] = [
-            b"loc:@" + names.get(p[5:].decode(), p[5:].decode()).encode()
-            if p[:5] == b"loc:@"
-            else p
-            for p in places
-        ]
-    for refers in (function.ret, function.control_ret):
-        for key, reference in list(refers.items()):  # a map must not change under its iterator
-            refers[key] = renamed(reference)
