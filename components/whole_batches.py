@@ -43,7 +43,9 @@ def custom_extractors(
 
 def columns(eval_config: tfma.EvalConfig) -> frozenset[str]:
     """The columns that hold labels and weights."""
-    keys = ((*m.label_keys.values(), *m.example_weight_keys.values()) for m in eval_config.model_specs)
+    keys = (
+        (*m.label_keys.values(), *m.example_weight_keys.values()) for m in eval_config.model_specs
+    )
     return frozenset(itertools.chain(*keys))
 
 

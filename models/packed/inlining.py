@@ -1,7 +1,7 @@
 """Functions of a saved_model.pb that one other alone calls become part of it.
 
-A SavedModel that was loaded and saved again, as the transform graph is, wraps the functions that make
-and fill each of its tables once more every time; loaders build them all, one by one.
+A SavedModel that was loaded and saved again, as the transform graph is, wraps the functions that
+make and fill each of its tables once more every time; loaders build them all, one by one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ def _replace(
     function.node_def.extend(body.node_def)
     for other in function.node_def:
         other.input[:] = itertools.chain(
-            *([f"^{e}" for e in after] if r == f"^{call}" else [results.get(r, r)] for r in other.input)
+            *(
+                [f"^{e}" for e in after] if r == f"^{call}" else [results.get(r, r)]
+                for r in other.input
+            )
         )
     for key, reference in list(function.ret.items()):  # a map must not change under its iterator
         function.ret[key] = results.get(reference, reference)
