@@ -3,7 +3,8 @@
     ncs4cvr run kuairand               # makes the examples, and a model
     python benchmarks/serving.py       # all of it; `ncs4cvr bench serving` is the same
 
-Trains the dense parts once (tickets of a real search at five sparsities; kept in ROOT/bench),
+Trains the dense parts once (tickets of real searches, of single connections and in blocks, at five
+sparsities; kept in ROOT/bench),
 exports every variant, and times them in turns in a C++ program over TensorFlow's own loader; then
 the whole model of the run. `--quick` takes one network, two sparsities and few rounds. Writes
 docs/benchmarks/serving.md, .json and pictures.
@@ -41,7 +42,7 @@ def measured(options: argparse.Namespace) -> list[dict]:
     from ncs4cvr.pipeline import recipe_files
     from quality_parts.data import Data, NoRun
     from serving_parts import cpp, timing, whole
-    from serving_parts.tickets import REMOVED, SIZES, trained
+    from serving_parts.tickets import BLOCK, REMOVED, SIZES, trained
 
     root = Path(options.root).resolve()
     kept = root / "bench" / "serving"
@@ -58,11 +59,12 @@ def measured(options: argparse.Namespace) -> list[dict]:
     rounds = 8 if options.quick else options.rounds
     rows = []
     for size in sizes:
-        towers = trained(size, recipe, data, kept)
+        single = trained(size, recipe, data, kept)
+        blocks = trained(size, recipe, data, kept, BLOCK)
         for share in removed:
             say(f"{size.name}, {share:.0%} removed")
-            part = timing.DensePart(size, share, towers[share], kept / "exports")
-            rows += part.sizes()
+            part = timing.DensePart(size, share, single[share], blocks[share], kept / "exports")
+            rows += part.sizes() + part.quality()
             rows += part.loads(program, 3 if options.quick else 7)
             for threads in (1,) if options.quick else (1, 2):
                 rows += part.speeds(program, rounds, threads)

@@ -134,7 +134,8 @@ def search_rounds(
 def pruned(copies: Ranker, task: int, ticket: Ticket, keep: float) -> Ticket:
     """The largest of a task's own connections, as many as `keep` says."""
     kernels = [kernel.numpy() for kernel, _ in copies.sharing.connections(task)]
-    return sparsity.PRUNERS[copies.recipe.prune_scope](kernels, ticket, keep)
+    recipe = copies.recipe
+    return sparsity.prune_blocks(kernels, ticket, keep, recipe.prune_scope, recipe.ticket_block)
 
 
 def changed(

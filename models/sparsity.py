@@ -2,7 +2,8 @@
 
 A ticket is one boolean mask per dense kernel, in the order of the layers. Where a connection may be
 pruned and by how much are separate questions; this module answers how:
-the globally smallest surviving magnitudes go (multi-task LTH: LT4REC / NCS4CVR, arXiv 2008.09872).
+the globally smallest surviving magnitudes go (multi-task LTH: LT4REC / NCS4CVR, arXiv 2008.09872),
+one by one or in blocks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from ncs4cvr.schemas.recipe import BLOCKS
 
 Ticket = list[np.ndarray]
 
@@ -60,6 +63,43 @@ def prune_each_layer(kernels: Sequence[np.ndarray], ticket: Ticket, keep: float)
 PRUNERS = {"global": prune_smallest, "layer": prune_each_layer}
 
 
+def prune_blocks(
+    kernels: Sequence[np.ndarray],
+    ticket: Ticket,
+    keep: float,
+    scope: str = "global",
+    block: int = 1,
+) -> Ticket:
+    """Prunes blocks of `block` neighbouring outputs of one input, which stay or go together.
+
+    A block is as strong as the root mean square of its weights: what is lost is then the least
+    sum of squares that as many blocks can lose. With `block` 1 these are the single magnitudes.
+
+    Args:
+      kernels, ticket, keep: see `prune_smallest`; the ticket is of whole blocks.
+      scope: of the threshold, a key of PRUNERS.
+      block: divides the outputs of every layer.
+    """
+    strengths = [np.sqrt(np.mean(np.square(_in_blocks(k, block)), axis=2)) for k in kernels]
+    kept = PRUNERS[scope](strengths, [mask[:, ::block] for mask in ticket], keep)
+    return [np.repeat(mask, block, axis=1) for mask in kept]
+
+
+def block_of(masks: Sequence[np.ndarray]) -> int:
+    """The largest of BLOCKS of which every mask is made, or 1."""
+    for block in BLOCKS:
+        if all(mask.shape[1] % block == 0 for mask in masks):
+            cut = (_in_blocks(mask, block) for mask in masks)
+            if all((each == each[:, :, :1]).all() for each in cut):
+                return block
+    return 1
+
+
+def _in_blocks(array: np.ndarray, block: int) -> np.ndarray:
+    """[inputs, outputs] -> [inputs, blocks, block]."""
+    return array.reshape(len(array), -1, block)
+
+
 def moved(old: Sequence[Ticket], new: Sequence[Ticket]) -> float:
     """The largest share, over the tasks, of a new ticket's connections that the old one lacks.
 
@@ -71,8 +111,14 @@ def moved(old: Sequence[Ticket], new: Sequence[Ticket]) -> float:
 
 
 def random_ticket(ticket: Ticket, rng: np.random.Generator) -> Ticket:
-    """A random ticket with the same number of connections in every layer: the control."""
-    return [rng.permutation(mask.ravel()).reshape(mask.shape) for mask in ticket]
+    """A random ticket with the same number of connections in every layer: the control.
+
+    Of whole blocks if the ticket is.
+    """
+    block = block_of(ticket)
+    blocks = [mask[:, ::block] for mask in ticket]
+    drawn = [rng.permutation(mask.ravel()).reshape(mask.shape) for mask in blocks]
+    return [np.repeat(mask, block, axis=1) for mask in drawn]
 
 
 def density(ticket: Ticket) -> float:

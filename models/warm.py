@@ -36,6 +36,7 @@ SEARCH = (
     "keep",
     "rounds",
     "prune_scope",
+    "ticket_block",
     "warmup_steps",
     "search_epochs",
     "early_bird",

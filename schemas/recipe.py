@@ -27,6 +27,7 @@ SHARINGS = (
 )
 CONTROLS = ("", "random", "new_start", "union")  # and "only_<task>"
 INTERACTIONS = ("dot", "concat")
+BLOCKS = (64, 32, 16)  # outputs that one decision of a ticket may cover
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Recipe:
     prune_scope: Literal["global", "layer"] = (
         "global"  # one threshold for all layers, or each its own
     )
+    ticket_block: int = 1  # neighbouring outputs that are pruned together: 1, 16, 32 or 64
     warmup_steps: int = 0  # joint steps before the common start that rounds rewind to
     search_epochs: int = 1  # passes over the data per round, at most
     early_bird: float = 0.0  # a round ends when its masks move less than this share; 0 = off
@@ -167,6 +169,16 @@ class Recipe:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(
                 f"hidden must be one or more positive sizes, such as (256, 128); got {self.hidden}"
+            )
+        if self.ticket_block not in (1, *BLOCKS):
+            raise ValueError(
+                f"ticket_block must be 1 (single connections) or one of {BLOCKS}, got "
+                f"{self.ticket_block!r}"
+            )
+        if any(size % self.ticket_block for size in self.hidden):
+            raise ValueError(
+                f"ticket_block={self.ticket_block} must divide every size of hidden, got "
+                f"{self.hidden}; use such sizes, or ticket_block=1"
             )
         if self.tower and min(self.tower) < 1:
             raise ValueError(f"tower must be positive sizes, or () for none; got {self.tower}")

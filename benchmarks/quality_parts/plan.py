@@ -25,6 +25,7 @@ OF_SEARCH = (
     "keep",
     "rounds",
     "prune_scope",
+    "ticket_block",
     "warmup_steps",
     "search_epochs",
     "early_bird",

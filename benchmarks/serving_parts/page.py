@@ -11,7 +11,8 @@ from pathlib import Path
 
 from page_parts import machine
 from serving_parts import pictures
-from serving_parts.variants import DENSE, VARIANTS
+from serving_parts.tickets import BLOCK
+from serving_parts.variants import BLOCKS, DENSE, VARIANTS
 
 TARGETS = {  # removed -> at least so many times smaller: f32, bf16
     0.8: (7, 12),
@@ -54,7 +55,8 @@ def write(folder: Path) -> None:
     parts = [_head(about), (Path(__file__).parent / "found.md").read_text(encoding="utf-8")]
     parts += [_targets(rows, networks[0]), _whole(rows)]
     for network in networks:
-        parts += [f"## {network}\n", _sizes(rows, network), _loads(rows, network)]
+        parts += [f"## {network}\n", _quality(rows, network)]
+        parts += [_sizes(rows, network), _loads(rows, network)]
         for threads in sorted({r["threads"] for r in _of(rows, "speed")}):
             parts.append(_speeds(rows, network, threads))
     parts += [f"![{what}]({name})\n" for name, what in pictures.draw(rows, networks, folder)]
@@ -84,7 +86,8 @@ def _head(about: dict) -> str:
 - **Variants.** *dense two-pass*: each task's mask folded into a kernel of its own. *dense
   shared-bottom*: one pass for both tasks, half the operations, another model. *packed*: tickets
   over one value table, decoded at load; *auto* lets the exporting machine choose sparse or dense
-  products by batch size.
+  products by batch size. *packed block*: auto, too, of tickets that keep or prune {BLOCK}
+  neighbouring outputs of an input together (`ticket_block={BLOCK}`), searched and trained alike.
 """
 
 
@@ -96,7 +99,8 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def _targets(rows: Rows, network: str) -> str:
     lines = []
     for removed, (f32, bf16) in TARGETS.items():
-        for variant, least in (("packed sparse", f32), ("packed auto", f32), ("packed bf16", bf16)):
+        for variant in ("packed sparse", "packed auto", BLOCKS, "packed bf16"):
+            least = bf16 if variant == "packed bf16" else f32
             for r in _of(rows, "bytes", network=network, removed=removed, variant=variant):
                 met = "met" if r["smaller"] >= least else "**missed**"
                 lines.append(
@@ -109,16 +113,17 @@ def _targets(rows: Rows, network: str) -> str:
                 )
     for (removed, batch), least in FASTER.items():
         wanted = {"network": network, "removed": removed, "batch": batch, "threads": 1}
-        for r in _of(rows, "speed", variant="packed auto", **wanted):
-            met = "met" if r["faster"] >= least else "**missed**"
-            lines.append(
-                [
-                    f"packed auto, {removed:.0%} removed, batch {batch}",
-                    f"{least}x faster",
-                    f"{r['faster']:.2f}x",
-                    met,
-                ]
-            )
+        for variant in ("packed auto", BLOCKS):
+            for r in _of(rows, "speed", variant=variant, **wanted):
+                met = "met" if r["faster"] >= least else "**missed**"
+                lines.append(
+                    [
+                        f"{variant}, {removed:.0%} removed, batch {batch}",
+                        f"{least}x faster",
+                        f"{r['faster']:.2f}x",
+                        met,
+                    ]
+                )
     auto = _of(rows, "speed", variant="packed auto")
     worst = max(auto, key=lambda r: r["to_best"])
     within = sum(r["to_best"] <= 1.03 for r in auto)
@@ -175,6 +180,20 @@ def _whole(rows: Rows) -> str:
         + _table(head, lines)
         + f"\nOne request of 1 user and {requests[0]['candidates']} candidates, against "
         f"`predict` of as many rows by the dense export:\n\n" + _table(head2, lines2)
+    )
+
+
+def _quality(rows: Rows, network: str) -> str:
+    outputs = ("ctr", "cvr", "ctcvr")
+    lines = []
+    for removed in _shares(rows, network):
+        mine = {r["variant"]: r for r in _of(rows, "quality", network=network, removed=removed)}
+        cells = [f"{mine[v][f'{o}_auc']:.4f}" for o in outputs for v in ("packed auto", BLOCKS)]
+        lines.append([f"{removed:.0%}", *cells])
+    head = [f"{o.upper()}, {kind}" for o in outputs for kind in ("single", "blocks")]
+    return (
+        "AUC on the validation split, one seed, after one epoch under tickets of single connections "
+        "and in blocks:\n\n" + _table(["removed", *head], lines)
     )
 
 

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from quality_parts.pictures import COLORS, STYLE
 from serving_parts.variants import PACKED, SHARED
 
-LINES = dict(zip([*PACKED, SHARED], [*COLORS], strict=False))
+LINES = dict(zip([*PACKED, SHARED], [*COLORS, "#3b4650"], strict=True))
 
 
 def draw(rows: list[dict], networks: Sequence[str], folder: Path) -> list[tuple[str, str]]:

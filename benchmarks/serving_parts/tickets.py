@@ -20,6 +20,15 @@ from quality_parts.data import Data
 
 REMOVED = (0.5, 0.8, 0.9, 0.95, 0.98)
 SEED = 1
+BLOCK = 32  # outputs a decision, of tickets in blocks
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The towers of a joint model, and what validation says of it."""
+
+    towers: Towers
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -40,17 +49,26 @@ class Size:
 SIZES = (Size("A", 20, 32, (512, 256, 128)), Size("B", 25, 40, (1024, 512, 256)))
 
 
-def trained(size: Size, recipe: Recipe, data: Data, kept: Path) -> dict[float, Towers]:
-    """{removed share: [task][layer]}, searched and trained at the first call, then kept.
+def trained(
+    size: Size, recipe: Recipe, data: Data, kept: Path, block: int = 1
+) -> dict[float, Trained]:
+    """{removed share: joint model}, searched and trained at the first call, then kept.
 
     One search prunes to every sparsity of REMOVED in turn, an epoch a round; under the tickets of
     each a joint model is trained for one epoch from the search's start.
+
+    Args:
+      size: of the network.
+      recipe, data: of the run whose examples are taken.
+      kept: folder of what was trained.
+      block: neighbouring outputs that are pruned together.
     """
-    cut = _cut(size, recipe)
+    cut = _cut(size, recipe).replace(ticket_block=block)
     made = {}
     found = None
     for removed in REMOVED:
-        path = kept / f"{size.name}-{round(100 * removed)}-{data.fingerprint}.npz"
+        of = f"{size.name}-{round(100 * removed)}" + (f"-block{block}" if block > 1 else "")
+        path = kept / f"{of}-{data.fingerprint}.npz"
         if not path.exists():
             found = found or _searched(cut, data)
             _save(path, _joint(cut, data, found, removed))
@@ -88,8 +106,8 @@ def _searched(recipe: Recipe, data: Data) -> dict[float, Tickets]:
     }
 
 
-def _joint(recipe: Recipe, data: Data, found: dict[float, Tickets], removed: float) -> Towers:
-    train = data.batches(recipe.log.splits[0].name)
+def _joint(recipe: Recipe, data: Data, found: dict[float, Tickets], removed: float) -> Trained:
+    train, valid = data.batches(recipe.log.splits[0].name), data.batches(recipe.log.splits[1].name)
     rows = train.count()
     model = starts.joint_model(recipe, data.sizes(recipe), train, rows, found[removed])
     batches = train.epoch(0, recipe.batch_size, recipe.seed)
@@ -98,12 +116,15 @@ def _joint(recipe: Recipe, data: Data, found: dict[float, Tickets], removed: flo
         density = sparsity.density(sharing.get_ticket(model.sharing.connections(task)))
         if abs(density - (1 - removed)) > 1e-3:
             raise RuntimeError(f"a ticket of {1 - removed:.0%} keeps {density:.2%}")
-    return masked_layers(model, ([], list(range(len(model.trunks[0].fields)))))
+    towers = masked_layers(model, ([], list(range(len(model.trunks[0].fields)))))
+    return Trained(towers, training.validate(model, valid))
 
 
-def _save(path: Path, towers: Towers) -> None:
+def _save(path: Path, made: Trained) -> None:
     """Kernels and biases of the first task, which all share, and every task's masks."""
+    towers = made.towers
     arrays = {"layers": np.array([len(towers), len(towers[0])])}
+    arrays |= {f"metric_{name}": np.array(value) for name, value in made.metrics.items()}
     for number, layer in enumerate(towers[0]):
         arrays[f"kernel_{number}"], arrays[f"bias_{number}"] = layer.kernel, layer.bias
         for task, tower in enumerate(towers):
@@ -115,11 +136,13 @@ def _save(path: Path, towers: Towers) -> None:
     new.replace(path)
 
 
-def _load(path: Path) -> Towers:
+def _load(path: Path) -> Trained:
     with np.load(path, allow_pickle=False) as file:
         a = {name: file[name] for name in file.files}
     tasks, layers = a["layers"]
-    return [
+    towers = [
         [Layer(a[f"kernel_{n}"], a[f"mask_{t}_{n}"], a[f"bias_{n}"]) for n in range(layers)]
         for t in range(tasks)
     ]
+    metrics = {n.removeprefix("metric_"): float(v) for n, v in a.items() if n.startswith("metric_")}
+    return Trained(towers, metrics)

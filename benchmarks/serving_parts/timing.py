@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ncs4cvr.models.packed.asset import Towers
 from serving_parts import cpp, variants
-from serving_parts.tickets import Size
-from serving_parts.variants import DENSE, VARIANTS
+from serving_parts.tickets import Size, Trained
+from serving_parts.variants import BLOCKS, DENSE, VARIANTS
 
 CALLS = {1: 40, 16: 20, 64: 10, 256: 4, 1024: 2}  # in a row, in every round
 WARMUP = 3
@@ -18,19 +17,24 @@ WARMUP = 3
 
 @dataclass(frozen=True)
 class DensePart:
-    """One network at one sparsity."""
+    """One network at one sparsity, with tickets of single connections and in blocks."""
 
     size: Size
     removed: float
-    towers: Towers
+    single: Trained
+    blocks: Trained
     exports: Path
 
     def folder(self, variant: str) -> Path:
         """Of a variant's SavedModel, exported at the first call."""
         name = f"{self.size.name}-{round(100 * self.removed)}-{variant.replace(' ', '-')}"
         self.exports.mkdir(parents=True, exist_ok=True)
-        variants.export(variant, self.towers, self.exports / name)
+        variants.export(variant, self.trained(variant).towers, self.exports / name)
         return self.exports / name
+
+    def trained(self, variant: str) -> Trained:
+        """What a variant exports."""
+        return self.blocks if variant == BLOCKS else self.single
 
     def row(self, kind: str, variant: str, **more) -> dict:
         """One row."""
@@ -49,6 +53,10 @@ class DensePart:
                 more["of_limit"] = (found["tickets"] + found["values"]) / found["limit"]
             rows.append(self.row("bytes", variant, **found, **more))
         return rows
+
+    def quality(self) -> list[dict]:
+        """What validation says of single connections and of blocks."""
+        return [self.row("quality", v, **self.trained(v).metrics) for v in ("packed auto", BLOCKS)]
 
     def loads(self, program: Path, times: int) -> list[dict]:
         """Seconds to load, and memory that is held then: each in processes of its own, in turns."""
@@ -83,7 +91,7 @@ class DensePart:
         for (variant, batch), each in taken.items():
             mid = np.median(each, axis=1)
             ratio = float(np.median(np.median(taken[DENSE, batch], axis=1) / mid))
-            work = variants.flops(variant, self.towers) * batch
+            work = variants.flops(variant, self.single.towers) * batch
             more = {
                 "threads": threads,
                 "batch": batch,

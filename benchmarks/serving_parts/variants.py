@@ -15,12 +15,13 @@ from ncs4cvr.models.packed.asset import Towers
 from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.packed.store import Packing
 
-DENSE, SHARED = "dense two-pass", "dense shared-bottom"
+DENSE, SHARED, BLOCKS = "dense two-pass", "dense shared-bottom", "packed block"
 PACKED = {
     "packed auto": Packing(),
     "packed sparse": Packing(compute="sparse"),
     "packed dense": Packing(compute="dense"),
     "packed bf16": Packing(weights="bf16"),
+    BLOCKS: Packing(),  # of tickets in blocks
 }
 VARIANTS = (DENSE, SHARED, *PACKED)
 PEAK_SIDE, PEAK_PRODUCTS = 1024, 4  # of the products that show the machine's peak

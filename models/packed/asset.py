@@ -2,12 +2,13 @@
 
     b"NCS1" | length of the header, uint32 | header, zlib'd JSON | parts, each a zlib stream
 
-parts    gaps            codes between the connections that at least one task keeps
+parts    gaps            codes between the blocks that at least one task keeps
          ticket.<t>      a bit for each of these: does task t keep it?
-         value.<b>       byte b of every kept value
+         value.<b>       byte b of every kept value, block by block
          table.<k>.<b>   byte b of embedding table k; with int8, scale.<k>.<b> of its rows' scales
-Cells are counted output by output over all pieces of kernels: cell = first cell of the piece
-+ output * inputs + input.
+A block is one input's connections to B neighbouring outputs, of which every ticket keeps all or
+none; B = 1 where tickets keep single connections. Blocks are counted over all pieces of kernels:
+block = first block of the piece + output // B * inputs + input.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ncs4cvr.models.packed import coding
+from ncs4cvr.models.sparsity import block_of
 
 MAGIC = b"NCS1"
 NAME = "weights.ncs"
@@ -57,14 +59,14 @@ class Piece:
 
     Attributes:
       inputs, outputs: its shape.
-      first: its first cell in the stream.
-      counts: connections that each task keeps of it.
+      first: its first block in the stream.
+      kept: [task][output // B] -> blocks that it keeps; with B = 1 only their sum a task.
     """
 
     inputs: int
     outputs: int
     first: int
-    counts: tuple[int, ...]
+    kept: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Layout:
 
     Attributes:
       weights, embeddings: how values are kept.
+      block: B, outputs whose connections are kept together.
       pieces: of the kernels, in the stream's order.
       uses: [task][layer] -> numbers of its pieces.
       tables: [rows, d] of each embedding table.
@@ -83,6 +86,7 @@ class Layout:
 
     weights: str
     embeddings: str
+    block: int
     pieces: tuple[Piece, ...]
     uses: tuple[tuple[tuple[int, ...], ...], ...]
     tables: tuple[tuple[int, int], ...]
@@ -111,14 +115,14 @@ def pack(
       embeddings: "f32", "bf16" or "int8" (row by row).
       notes: for the header: JSON.
     """
-    pieces, uses, kernels, masks = _pieces(towers)
-    union = np.concatenate([_cells(np.any(m, axis=0)) for m in masks]) if masks else np.zeros(0)
-    kept = np.flatnonzero(union)
+    block = block_of([layer.mask for tower in towers for layer in tower])
+    pieces, uses, kernels, masks = _pieces(towers, block)
+    which = np.concatenate(masks, axis=1) if masks else np.zeros((0, 0), bool)  # [task, block]
+    kept = np.flatnonzero(which.any(axis=0))
     raw: dict[str, bytes] = {"gaps": coding.gap_codes(kept).tobytes()}
-    for t in range(len(towers)):
-        bits = np.concatenate([_cells(m[t]) for m in masks]) if masks else union
-        raw[f"ticket.{t}"] = np.packbits(bits[kept].astype(bool)).tobytes()
-    values = np.concatenate([_cells(k) for k in kernels])[kept] if kernels else np.zeros(0)
+    for t, ticket in enumerate(which):
+        raw[f"ticket.{t}"] = np.packbits(ticket[kept]).tobytes()
+    values = np.concatenate(kernels)[kept] if kernels else np.zeros(0)
     raw |= _planes("value", values.astype(coding.VALUES[weights]))
     for k, table in enumerate(tables):
         if embeddings == "int8":
@@ -127,18 +131,22 @@ def pack(
         else:
             table = table.astype(coding.VALUES[embeddings])
         raw |= _planes(f"table.{k}", table)
-    bits_per_value = 8 * coding.VALUES[weights].itemsize
-    limit = sum(coding.information_limit(m, bits_per_value) for m in masks)
+    bits = 8 * block * coding.VALUES[weights].itemsize
+    limit = sum(coding.information_limit(m, bits) for m in masks)
     shapes = tuple((int(r), int(d)) for r, d in (table.shape for table in tables))
-    layout = Layout(weights, embeddings, pieces, uses, shapes, {}, limit, notes)
+    layout = Layout(weights, embeddings, block, pieces, uses, shapes, {}, limit, notes)
     return _written(layout, {name: coding.squeeze(part) for name, part in raw.items()})
 
 
-def _pieces(towers: Towers):
-    """Every kernel once, cut where a layer is split: pieces, uses, arrays and masks [task]."""
+def _pieces(towers: Towers, block: int):
+    """Every kernel once, cut where a layer is split.
+
+    Returns pieces, uses, and for each piece its weights [blocks, B] and its masks [task, blocks].
+    """
     numbers: dict[int, tuple[int, ...]] = {}
+    shapes: list[tuple[int, int]] = []
     kernels: list[np.ndarray] = []
-    masks: list[list[np.ndarray]] = []
+    masks: list[np.ndarray] = []
     uses = []
     for t, tower in enumerate(towers):
         used = []
@@ -147,24 +155,26 @@ def _pieces(towers: Towers):
             rows = [slice(*cut) for cut in itertools.pairwise(cuts)]
             if id(layer.kernel) not in numbers:
                 numbers[id(layer.kernel)] = tuple(range(len(kernels), len(kernels) + len(rows)))
-                kernels += [layer.kernel[cut] for cut in rows]
-                none = [np.zeros(layer.kernel[cut].shape, bool) for cut in rows]
-                masks += [[zeros] * len(towers) for zeros in none]
+                shapes += [layer.kernel[cut].shape for cut in rows]
+                kernels += [_blocks(layer.kernel[cut], block) for cut in rows]
+                masks += [np.zeros((len(towers), len(k)), bool) for k in kernels[-len(rows) :]]
             for number, cut in zip(numbers[id(layer.kernel)], rows, strict=True):
-                masks[number][t] = layer.mask[cut]
+                masks[number][t] = _blocks(layer.mask[cut], block)[:, 0]
             used.append(numbers[id(layer.kernel)])
         uses.append(tuple(used))
     pieces, first = [], 0
-    for kernel, of_tasks in zip(kernels, masks, strict=True):
-        inputs, outputs = kernel.shape
-        pieces.append(Piece(inputs, outputs, first, tuple(int(m.sum()) for m in of_tasks)))
-        first += kernel.size
+    for (inputs, outputs), of_tasks in zip(shapes, masks, strict=True):
+        groups = outputs // block if block > 1 else 1
+        kept = of_tasks.reshape(len(towers), groups, -1).sum(axis=2)
+        pieces.append(Piece(inputs, outputs, first, tuple(map(tuple, kept.tolist()))))
+        first += of_tasks.shape[1]
     return tuple(pieces), tuple(uses), kernels, masks
 
 
-def _cells(piece: np.ndarray) -> np.ndarray:
-    """[inputs, outputs] -> its cells, output by output."""
-    return np.ascontiguousarray(piece.T).reshape(-1)
+def _blocks(piece: np.ndarray, block: int) -> np.ndarray:
+    """[inputs, outputs] -> its blocks [outputs // block * inputs, block], in the stream's order."""
+    cut = piece.reshape(len(piece), -1, block)
+    return np.ascontiguousarray(cut.swapaxes(0, 1)).reshape(-1, block)
 
 
 def _planes(name: str, values: np.ndarray) -> dict[str, bytes]:
@@ -216,21 +226,23 @@ def read(blob: bytes) -> Layout:
         raise ValueError(
             f"the packed weights are {len(blob)} bytes, their header tells {end}; export again"
         )
-    pieces = tuple(Piece(**{**p, "counts": tuple(p["counts"])}) for p in plain.pop("pieces"))
+    pieces = tuple(
+        Piece(**{**p, "kept": tuple(map(tuple, p["kept"]))}) for p in plain.pop("pieces")
+    )
     uses = tuple(tuple(tuple(layer) for layer in tower) for tower in plain.pop("uses"))
     tables = tuple(tuple(shape) for shape in plain.pop("tables"))
     return Layout(pieces=pieces, uses=uses, tables=tables, parts=parts, **plain)
 
 
 def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Cells that at least one task keeps, increasing, and which tasks do: booleans [task, cell]."""
+    """Blocks that at least one task keeps, increasing, and which tasks do: [task, block]."""
     layout = read(blob)
-    cells = coding.positions(_part(blob, layout, "gaps"))
+    blocks = coding.positions(_part(blob, layout, "gaps"))
     bits = [
-        np.unpackbits(_part(blob, layout, f"ticket.{t}"), count=len(cells))
+        np.unpackbits(_part(blob, layout, f"ticket.{t}"), count=len(blocks))
         for t in range(len(layout.uses))
     ]
-    return cells, np.array(bits, bool).reshape(len(bits), len(cells))
+    return blocks, np.array(bits, bool).reshape(len(bits), len(blocks))
 
 
 def _part(blob: bytes, layout: Layout, name: str) -> np.ndarray:

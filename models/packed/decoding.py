@@ -16,63 +16,89 @@ TILE = (64, 32)  # outputs x inputs whose connections lie together: what they re
 
 
 @dataclass(frozen=True)
-class Connections:
-    """Every connection that a task keeps, task by task and cell by cell.
+class Blocks:
+    """Every block of connections that a task keeps, task by task in the stream's order.
 
     Attributes:
       piece: the number of its piece of a kernel.
       segment: task * pieces + piece.
-      output, input: where in the piece.
-      value: its weight.
+      output, input: where in the piece; of its first connection.
+      values: its weights, [blocks, B].
     """
 
     piece: tf.Tensor
     segment: tf.Tensor
     output: tf.Tensor
     input: tf.Tensor
-    value: tf.Tensor
+    values: tf.Tensor
+
+    def chosen(self, which: tf.Tensor) -> Blocks:
+        """Those of these numbers, in their order."""
+        all_ = (self.piece, self.segment, self.output, self.input, self.values)
+        return Blocks(*(tf.gather(each, which) for each in all_))
 
 
-def connections(blob: tf.Tensor, layout: Layout, kind: tf.DType) -> Connections:
-    """All tasks' connections of an asset whose values are of that type."""
+def blocks(blob: tf.Tensor, layout: Layout, kind: tf.DType) -> Blocks:
+    """All tasks' blocks of an asset whose values are of that type."""
     tasks, pieces = len(layout.uses), layout.pieces
     codes = tf.cast(_part(blob, layout, "gaps"), tf.int32)
     names_one = codes < ESCAPE
-    cells = tf.boolean_mask(tf.cumsum(codes + tf.cast(names_one, tf.int32)) - 1, names_one)
+    found = tf.boolean_mask(tf.cumsum(codes + tf.cast(names_one, tf.int32)) - 1, names_one)
     values = tf.cast(numbers(blob, layout, "value", kind), tf.float32)
-    # [task, kept cell] -> one entry for every connection of every task, task by task.
-    bits = tf.stack([_bits(blob, layout, t, tf.size(cells)) for t in range(tasks)])
+    # [task, kept block] -> one entry for every block of every task, task by task.
+    bits = tf.stack([_bits(blob, layout, t, tf.size(found)) for t in range(tasks)])
     task, kept = tf.unstack(tf.cast(tf.where(bits), tf.int32), num=2, axis=1)
-    cell = tf.gather(cells, kept)
+    block = tf.gather(found, kept)
     # Which piece it lies in, and where there: all pieces at once, to keep the graph small.
     firsts = tf.constant([p.first for p in pieces], tf.int32)
-    piece = tf.searchsorted(firsts, cell, side="right") - 1
+    piece = tf.searchsorted(firsts, block, side="right") - 1
     inputs = _looked_up([p.inputs for p in pieces], piece)
-    cell -= tf.gather(firsts, piece)
-    segment = task * len(pieces) + piece
-    return Connections(piece, segment, cell // inputs, cell % inputs, tf.gather(values, kept))
+    block -= tf.gather(firsts, piece)
+    return Blocks(
+        piece,
+        task * len(pieces) + piece,
+        block // inputs * layout.block,
+        block % inputs,
+        tf.gather(tf.reshape(values, [-1, layout.block]), kept),
+    )
 
 
-def sparse(found: Connections, layout: Layout, at: Places) -> tuple[tf.Tensor, tf.Tensor]:
-    """The flat variables of sparse layers: values [entries], (output, input) [entries, 2]."""
-    chosen = tf.where(_looked_up(at.sparse, found.segment) >= 0)[:, 0]
-    kept = (found.segment, found.output, found.input, found.value)
-    s, o, i, v = (tf.gather(each, chosen) for each in kept)
-    order = tf.argsort(_tile_key(s, o, i, layout))
-    s, o, i, v = (tf.gather(each, order) for each in (s, o, i, v))
-    rank = tf.range(tf.size(s)) - _looked_up(at.ranks, s)
-    place = (_looked_up(at.sparse, s) + rank)[:, None]
-    indices = tf.scatter_nd(place, tf.stack([o, i], axis=1), [at.entries, 2])
-    return tf.scatter_nd(place, v, [at.entries]), indices
+def sparse(found: Blocks, layout: Layout, at: Places) -> tuple[tf.Tensor, tf.Tensor]:
+    """The flat variables of sparse layers.
+
+    Returns:
+      Single connections: values [entries], and their (output, input), [2 entries].
+      Blocks: values [entries * B], each group of outputs as a matrix [B, its blocks]; and the
+      blocks' inputs, [entries].
+    """
+    wanted = tf.where(_looked_up(at.sparse, found.segment) >= 0)[:, 0]
+    f = found.chosen(wanted)
+    if layout.block == 1:
+        f = f.chosen(tf.argsort(_tile_key(f.segment, f.output, f.input, layout)))
+    rank = tf.range(tf.size(f.segment)) - _looked_up(at.ranks, f.segment)
+    entry = _looked_up(at.sparse, f.segment) + rank
+    if layout.block == 1:
+        indices = tf.scatter_nd(
+            entry[:, None], tf.stack([f.output, f.input], axis=1), [at.entries, 2]
+        )
+        return tf.scatter_nd(entry[:, None], f.values[:, 0], [at.entries]), indices
+    # Groups of outputs, of all segments one after another: blocks in each, and before it.
+    group = _looked_up(at.groups, f.segment) + f.output // layout.block
+    before = tf.cumsum(tf.constant(at.kept, tf.int32), exclusive=True)
+    column = tf.range(tf.size(group)) - tf.gather(before, group)
+    start = (entry - column) * layout.block + column
+    place = start[:, None] + tf.range(layout.block) * _looked_up(at.kept, group)[:, None]
+    values = tf.scatter_nd(place[..., None], f.values, [at.entries * layout.block])
+    return values, tf.scatter_nd(entry[:, None], f.input, [at.entries])
 
 
-def dense(found: Connections, layout: Layout, at: Places) -> tf.Tensor:
+def dense(found: Blocks, layout: Layout, at: Places) -> tf.Tensor:
     """The flat variable of dense layers, input by input: [cells], 0 where a task keeps nothing."""
-    chosen = tf.where(_looked_up(at.dense, found.segment) >= 0)[:, 0]
-    kept = (found.segment, found.output, found.input, found.piece, found.value)
-    s, o, i, p, v = (tf.gather(each, chosen) for each in kept)
-    place = _looked_up(at.dense, s) + i * _looked_up([p.outputs for p in layout.pieces], p) + o
-    return tf.scatter_nd(place[:, None], v, [at.cells])
+    f = found.chosen(tf.where(_looked_up(at.dense, found.segment) >= 0)[:, 0])
+    outputs = _looked_up([p.outputs for p in layout.pieces], f.piece)
+    place = _looked_up(at.dense, f.segment) + f.input * outputs + f.output
+    place = place[:, None] + tf.range(layout.block)
+    return tf.scatter_nd(place[..., None], f.values, [at.cells])
 
 
 def numbers(blob: tf.Tensor, layout: Layout, name: str, dtype: tf.DType) -> tf.Tensor:

@@ -83,22 +83,24 @@ def _packed(blob: bytes) -> dict[str, Any]:
 
 
 def _tickets(blob: bytes, layout: Layout) -> dict[str, Any]:
-    cells, keeps = asset.tickets(blob)
+    blocks, keeps = asset.tickets(blob)
     names = layout.notes.get("tasks") or [f"task {t}" for t in range(len(keeps))]
     layers = []
     for number, numbers in enumerate(layout.uses[0]):
-        within = np.zeros(len(cells), bool)
+        within = np.zeros(len(blocks), bool)
         for p in (layout.pieces[n] for tower in layout.uses for n in set(tower[number])):
-            within |= (cells >= p.first) & (cells < p.first + p.inputs * p.outputs)
+            end = p.first + p.inputs * p.outputs // layout.block
+            within |= (blocks >= p.first) & (blocks < end)
         shape = [sum(layout.pieces[n].inputs for n in numbers), layout.pieces[numbers[0]].outputs]
-        layers.append({"shape": shape, **_shares(keeps[:, within], names, shape[0] * shape[1])})
-    total = sum(layer["shape"][0] * layer["shape"][1] for layer in layers)
-    return {"layers": layers, "all": _shares(keeps, names, total)}
+        of_all = shape[0] * shape[1] // layout.block
+        layers.append({"shape": shape, **_shares(keeps[:, within], names, of_all)})
+    total = sum(layer["shape"][0] * layer["shape"][1] for layer in layers) // layout.block
+    return {"block": layout.block, "layers": layers, "all": _shares(keeps, names, total)}
 
 
-def _shares(keeps: np.ndarray, names: list[str], cells: int) -> dict[str, Any]:
+def _shares(keeps: np.ndarray, names: list[str], blocks: int) -> dict[str, Any]:
     """Kept share a task, and the share of what some task keeps that all keep."""
-    kept = {name: float(k.sum() / cells) for name, k in zip(names, keeps, strict=True)}
+    kept = {name: float(k.sum() / blocks) for name, k in zip(names, keeps, strict=True)}
     return {"kept": kept, "overlap": float(keeps.all(axis=0).sum() / max(keeps.shape[1], 1))}
 
 
@@ -155,7 +157,9 @@ def report(found: Mapping[str, Any]) -> str:
 
 def _ticket_lines(tickets: Mapping[str, Any]) -> list[str]:
     names = list(tickets["all"]["kept"])
-    lines = [f"{'tickets, kept share':<24}" + "".join(f"{n:>10}" for n in names) + "   overlap"]
+    block = tickets["block"]
+    head = f"kept share, blocks of {block}" if block > 1 else "tickets, kept share"
+    lines = [f"{head:<24}" + "".join(f"{n:>10}" for n in names) + "   overlap"]
     rows = [("x".join(map(str, la["shape"])), la) for la in tickets["layers"]]
     for name, layer in [*rows, ("all", tickets["all"])]:
         kept = "".join(f"{layer['kept'][n]:>10.1%}" for n in names)

@@ -17,15 +17,20 @@ class Places:
     """Where the segments of the flat variables begin: [task * pieces + piece], -1 for none.
 
     Attributes:
-      sparse: a segment's first entry; its values are values[s:], its indices indices[2 s:].
+      sparse: a segment's first entry, an entry being a block of B connections; its values are
+        values[B s:], its indices indices[s:], with B = 1 indices[2 s:].
       ranks: entries of all segments before it, gaps not counted.
+      groups: its first group of outputs in `kept`.
       dense: a matrix's first cell in `matrices`.
-      entries, cells: lengths of `values` and `matrices`, gaps between segments included.
+      kept: entries of each group of outputs of sparse segments, one segment after another.
+      entries, cells: of all, gaps between segments included.
     """
 
     sparse: np.ndarray
     ranks: np.ndarray
+    groups: np.ndarray
     dense: np.ndarray
+    kept: list[int]
     entries: int
     cells: int
 
@@ -33,13 +38,17 @@ class Places:
 def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Places:
     """Lays out what is needed: the given layers as sparse entries, as dense matrices, or both."""
     count = len(layout.pieces)
-    starts = {kind: np.full(len(layout.uses) * count, -1, np.int64) for kind in "srd"}
+    starts = {kind: np.full(len(layout.uses) * count, -1, np.int64) for kind in "srgd"}
+    kept: list[int] = []
     end, rank = 0, 0
     for t, tower in enumerate(layout.uses):
         for layer in sparse:
             for p in tower[layer]:
-                entries = layout.pieces[p].counts[t]
-                starts["s"][t * count + p], starts["r"][t * count + p] = end, rank
+                groups = layout.pieces[p].kept[t]
+                for kind, start in (("s", end), ("r", rank), ("g", len(kept))):
+                    starts[kind][t * count + p] = start
+                kept += groups
+                entries = sum(groups)
                 end += -(-entries // ALIGNED) * ALIGNED
                 rank += entries
     entries, end = end, 0
@@ -49,7 +58,8 @@ def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Place
                 starts["d"][t * count + p] = end
                 end += layout.pieces[p].inputs * layout.pieces[p].outputs
             end += -end % ALIGNED
-    largest = max(end, 2 * entries, sum(p.inputs * p.outputs for p in layout.pieces))
+    numbers = entries * max(layout.block, 2)  # of values, of indices
+    largest = max(end, numbers, sum(p.inputs * p.outputs for p in layout.pieces))
     if largest >= 2**31:
         raise ValueError(f"{largest:,} weights are more than a packed model can index (2^31)")
-    return Places(starts["s"], starts["r"], starts["d"], entries, end)
+    return Places(starts["s"], starts["r"], starts["g"], starts["d"], kept, entries, end)

@@ -16,6 +16,7 @@ from ncs4cvr.models.packed import decoding
 from ncs4cvr.models.packed.asset import Layout
 from ncs4cvr.models.packed.places import Places, places
 
+GATHERED = 256  # rows of inputs that are brought together at once: they stay in cache
 KINDS = {"f32": tf.float32, "bf16": tf.bfloat16, "int8": tf.int8}
 BROKEN = (
     "ncs4cvr: the packed weights in this model's assets are not those that it was exported with: "
@@ -88,10 +89,12 @@ class View:
         """W' x, W the piece's masked kernel: x [inputs, batch] -> [outputs, batch]."""
         number = self.layout.uses[task][layer][piece]
         shape = self.layout.pieces[number]
-        count = shape.counts[task]
+        count = sum(shape.kept[task])
         if not count:  # an empty segment has no place
             return tf.zeros([shape.outputs, tf.shape(x)[1]])
         start = self.places.sparse[task * len(self.layout.pieces) + number]
+        if self.layout.block > 1:
+            return self._block_product(start, shape.kept[task], x)
         indices = tf.slice(self.indices, [2 * start], [2 * count])
         return tf.raw_ops.SparseTensorDenseMatMul(
             a_indices=tf.reshape(indices, [count, 2]),
@@ -99,6 +102,33 @@ class View:
             a_shape=tf.constant([shape.outputs, shape.inputs], tf.int64),
             b=x,
         )
+
+    def _block_product(self, start: int, kept: Sequence[int], x: tf.Tensor) -> tf.Tensor:
+        """As many small dense products as groups of outputs, each of the inputs that it keeps."""
+        block, made = self.layout.block, []
+        for together in _joined(kept):
+            count = sum(together)
+            rows = tf.gather(x, tf.slice(self.indices, [start], [count])) if count else None
+            at = 0
+            for n in together:
+                if not n:
+                    made.append(tf.zeros([block, tf.shape(x)[1]]))
+                    continue
+                flat = tf.slice(self.values, [start * block], [n * block])
+                mine = rows if n == count else tf.slice(rows, [at, 0], [n, -1])
+                made.append(tf.matmul(tf.reshape(flat, [block, n]), mine))
+                start, at = start + n, at + n
+        return tf.concat(made, axis=0)
+
+
+def _joined(kept: Sequence[int]) -> list[list[int]]:
+    """Cuts groups into such as read their inputs by one gather: few operations, little memory."""
+    cut: list[list[int]] = []
+    for n in kept:
+        if not cut or sum(cut[-1]) + n > GATHERED:
+            cut.append([])
+        cut[-1].append(n)
+    return cut
 
 
 class Weights(tf.Module):
@@ -127,8 +157,9 @@ class Weights(tf.Module):
             return self._slots[-1]
 
         if self._places.entries:
-            self.values = slot("values", [self._places.entries], tf.float32)
-            self.indices = slot("indices", [2 * self._places.entries], tf.int32)
+            entries, block = self._places.entries, layout.block
+            self.values = slot("values", [entries * block], tf.float32)
+            self.indices = slot("indices", [entries * (2 if block == 1 else 1)], tf.int32)
         if self._places.cells:
             # Where weights are kept in fewer bits, dense products are made in as few.
             self.matrices = slot("matrices", [self._places.cells], KINDS[layout.weights])
@@ -150,7 +181,7 @@ class Weights(tf.Module):
         with tf.control_dependencies([intact] if intact is not None else []):
             blob = tf.identity(blob)
         if self._places.entries or self._places.cells:
-            found = decoding.connections(blob, self._layout, KINDS[self._layout.weights])
+            found = decoding.blocks(blob, self._layout, KINDS[self._layout.weights])
             if self._places.entries:
                 values, indices = decoding.sparse(found, self._layout, self._places)
                 self.values.assign(values)

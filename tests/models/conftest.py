@@ -325,15 +325,22 @@ def _unpack(blob: bytes) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         flat = np.ascontiguousarray(np.stack(planes, axis=1)).view(kinds[kind])
         return flat.reshape(-1).astype(np.float32)
 
-    cells, keeps = asset.tickets(blob)
-    values = numbers("value", layout.weights) if len(cells) else np.zeros(0)
+    blocks, keeps = asset.tickets(blob)
+    width = layout.block
+    values = numbers("value", layout.weights) if len(blocks) else np.zeros(0)
     dense = []
     for kept in keeps:
-        every = np.zeros(sum(p.inputs * p.outputs for p in layout.pieces), np.float32)
-        every[cells[kept]] = values[kept]
+        cells = sum(p.inputs * p.outputs for p in layout.pieces)
+        every = np.zeros((cells // width, width), np.float32)
+        every[blocks[kept]] = values.reshape(-1, width)[kept]
         cuts = np.split(every, [p.first for p in layout.pieces][1:])
-        shapes = [(p.outputs, p.inputs) for p in layout.pieces]
-        dense.append([c.reshape(s).T for c, s in zip(cuts, shapes, strict=True)])
+        shapes = [(p.outputs // width, p.inputs, width) for p in layout.pieces]
+        dense.append(
+            [
+                c.reshape(s).swapaxes(0, 1).reshape(s[1], -1)
+                for c, s in zip(cuts, shapes, strict=True)
+            ]
+        )
     tables = []
     for k, shape in enumerate(layout.tables):
         table = numbers(f"table.{k}", layout.embeddings).reshape(shape)

@@ -237,3 +237,14 @@ def test_a_new_start_differs_from_the_searchs(world, recipe, search):
 def test_without_a_control_joint_training_begins_at_the_searchs_start(world, recipe, search):
     model = starts.joint_model(recipe, world.sizes, world.train, 300, search.found)
     assert _same([v.numpy() for v in model.trainable_variables], search.found.start)
+
+
+def test_a_search_in_blocks_finds_tickets_of_whole_blocks(world, recipe):
+    recipe = recipe.replace(hidden=(64, 32), ticket_block=32)
+    found = lottery.find_tickets(recipe, world.sizes, world.train, world.valid, 300, {})
+    for ticket in found.tickets.values():
+        assert sparsity.block_of(ticket) == 32
+        blocks = sum(mask[:, ::32].size for mask in ticket)
+        assert round(sparsity.density(ticket) * blocks) in {
+            round(keep * blocks) for keep in (1, 0.2**0.5, 0.2)
+        }

@@ -147,3 +147,57 @@ def test_moved_is_the_largest_share_of_new_connections():
     new = [[np.array([1, 1, 1, 0, 1, 0, 0, 0], bool)], [np.array([1, 0, 1, 0], bool)]]
     assert sparsity.moved(old, new) == 0.5  # a quarter for the first task, half for the second
     assert sparsity.moved(old, old) == 0.0
+
+
+def test_blocks_stay_or_go_together_and_the_number_is_exact():
+    rng = np.random.default_rng(7)
+    kernels = [rng.normal(size=(20, 64)), rng.normal(size=(64, 32))]
+    ticket = sparsity.full_ticket([k.shape for k in kernels])
+    for keep in (0.5, 0.2, 0.05):
+        smaller = sparsity.prune_blocks(kernels, ticket, keep, block=32)
+        assert all((a <= b).all() for a, b in zip(smaller, ticket, strict=True))
+        ticket = smaller
+        cut = [mask.reshape(len(mask), -1, 32) for mask in ticket]
+        assert all((each == each[:, :, :1]).all() for each in cut)
+        assert sum(int(each[:, :, 0].sum()) for each in cut) == round(keep * (20 * 2 + 64))
+
+
+def test_a_block_is_as_strong_as_its_root_mean_square():
+    loud, even = np.zeros(16), np.full(16, 0.9)
+    loud[3] = 4.0  # 16 / 16 = 1 a connection on average, against .81
+    kernel = np.concatenate([even, loud])[None]
+    ticket = sparsity.prune_blocks([kernel], sparsity.full_ticket([(1, 32)]), 0.5, block=16)
+    assert ticket[0][0].tolist() == [False] * 16 + [True] * 16
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_blocks_of_one_are_single_connections(scope):
+    kernels, full = _kernels(3, scales=(1.0, 2.0, 3.0)), sparsity.full_ticket(SHAPES)
+    blocks = sparsity.prune_blocks(kernels, full, 0.3, scope)
+    for a, b in zip(blocks, sparsity.PRUNERS[scope](kernels, full, 0.3), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _of_blocks(block):
+    return np.repeat(np.random.default_rng(2).random((9, 128 // block)) < 0.3, block, axis=1)
+
+
+@pytest.mark.parametrize("block", [64, 32, 16])
+def test_blocks_are_found_in_a_ticket(block):
+    assert sparsity.block_of([_of_blocks(block)]) == block
+    assert sparsity.block_of([_of_blocks(64), _of_blocks(block)]) == block
+
+
+def test_a_ticket_of_single_connections_has_no_blocks():
+    mask = _of_blocks(64)
+    mask[4, 70] ^= True
+    assert sparsity.block_of([mask]) == 1
+    assert sparsity.block_of([_of_blocks(64)[:, :40]]) == 1
+
+
+def test_a_random_ticket_of_a_ticket_in_blocks_is_in_blocks():
+    mask = _of_blocks(32)
+    (drawn,) = sparsity.random_ticket([mask], np.random.default_rng(1))
+    assert sparsity.block_of([drawn]) == 32
+    assert drawn.sum() == mask.sum()
+    assert (drawn != mask).any()

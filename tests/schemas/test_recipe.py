@@ -44,6 +44,7 @@ def test_settings_take_the_fields_type(setting, key, value):
         ("sharing=shared", "did you mean 'shared_bottom'"),
         ("pruning=sudden", "unknown pruning"),
         ("hidden=0", "positive sizes"),
+        ("ticket_block=8", r"ticket_block must be 1 \(single connections\) or one of"),
         ("batch_size=0", "batch_size must lie in"),
         ("analyze_every_days=-1", r"analyze_every_days \(0 is every run\) must lie in"),
     ],
@@ -51,6 +52,12 @@ def test_settings_take_the_fields_type(setting, key, value):
 def test_a_wrong_setting_says_the_cure(setting, told):
     with pytest.raises(ValueError, match=told):
         RECIPE.with_settings([setting])
+
+
+def test_blocks_must_fit_the_layers():
+    with pytest.raises(ValueError, match=r"must divide every size of hidden, got \(64, 24\)"):
+        RECIPE.with_settings(["hidden=64,24", "ticket_block=16"])
+    assert RECIPE.with_settings(["hidden=64,48", "ticket_block=16"]).ticket_block == 16
 
 
 def test_json_with_an_unknown_key_is_refused():

@@ -13,9 +13,10 @@ SIZES = (12, 7, 5)
 
 @pytest.fixture
 def towers() -> Callable[..., list[list[Layer]]]:
-    """Makes them: kept share, rows that a request has once, sizes, tasks, kernels in common."""
+    """Makes them: kept share, rows that a request has once, sizes, tasks, kernels in common,
+    outputs that are kept together."""
 
-    def make(keep=0.3, split=0, sizes=SIZES, tasks=2, common=True):
+    def make(keep=0.3, split=0, sizes=SIZES, tasks=2, common=True, block=1):
         rng = np.random.default_rng(5)
         shapes = list(itertools.pairwise(sizes))
 
@@ -25,13 +26,16 @@ def towers() -> Callable[..., list[list[Layer]]]:
                 for s in shapes
             ]
 
+        def ticket(shape):
+            return np.repeat(rng.random((shape[0], shape[1] // block)) < keep, block, axis=1)
+
         shared = weights()
         made = []
         for _ in range(tasks):
             mine = shared if common else weights()
             made.append(
                 [
-                    Layer(k, rng.random(k.shape) < keep, b, 0 if at else split)
+                    Layer(k, ticket(k.shape), b, 0 if at else split)
                     for at, (k, b) in enumerate(mine)
                 ]
             )

@@ -8,11 +8,13 @@ from ncs4cvr.models.packed import asset, coding
 TABLE = np.random.default_rng(3).normal(size=(9, 4)).astype("f4")
 
 
+@pytest.mark.parametrize("block", [1, 16])
 @pytest.mark.parametrize("common", [True, False])
 @pytest.mark.parametrize("split", [0, 4])
-def test_f32_loses_nothing(towers, split, common, unpack):
-    made = towers(split=split, common=common)
+def test_f32_loses_nothing(towers, split, common, unpack, block):
+    made = towers(split=split, common=common, block=block, sizes=(12, 48, 16))
     blob, layout = asset.pack(made, [TABLE], "f32", "f32", {})
+    assert layout.block == block
     pieces, tables = unpack(blob)
     for t, tower in enumerate(made):
         for number, layer in enumerate(tower):
@@ -70,7 +72,19 @@ def test_what_is_no_asset_is_named(towers, spoil, told):
         asset.read(spoil(blob))
 
 
-def test_payload_lies_below_nine_tenths_of_the_limit(towers):
+def test_a_block_takes_one_bit_of_every_ticket_and_one_gap(towers):
+    """Fair tickets of 30 inputs x 2 blocks and 32 x 1, and no more for 16 connections than for 1."""
+    made = towers(keep=0.5, sizes=(30, 32, 16), block=16)
+    layout = asset.pack(made, [], "f32", "f32", {})[1]
+    assert sum(p.inputs * p.outputs for p in layout.pieces) == 16 * (60 + 32)
+    kept = sum(int((a.mask | b.mask).sum()) for a, b in zip(*made, strict=True))
+    assert 4 * kept < layout.limit < 4 * kept + (60 + 32) * 2 / 8
+    assert layout.bytes_of("gaps") <= 60 + 32 + 32
+
+
+@pytest.mark.parametrize("block", [1, 32])
+def test_payload_lies_below_nine_tenths_of_the_limit(towers, block):
     """Weights drawn as Glorot draws them, 10 % of them kept."""
-    layout = asset.pack(towers(keep=0.1, sizes=(640, 256, 128)), [], "f32", "f32", {})[1]
+    made = towers(keep=0.1, sizes=(640, 256, 128), block=block)
+    layout = asset.pack(made, [], "f32", "f32", {})[1]
     assert layout.bytes_of("gaps", "ticket", "value") <= 0.9 * layout.limit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.packed import asset, plans, store
+from ncs4cvr.models.packed import asset, plans, resources, store
 from ncs4cvr.models.packed.store import Packing
 
 INPUTS = 12  # of the towers that conftest.py makes
@@ -40,9 +40,34 @@ def test_every_way_computes_the_masked_layers(towers, x, tmp_path, compute, keep
         np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("compute", ["sparse", "dense", "auto"])
+@pytest.mark.parametrize("keep", [1.0, 0.5, 0.06, 0.0])  # at .06 some groups of outputs are empty
+@pytest.mark.parametrize("split", [0, 5])
+def test_every_way_computes_tickets_in_blocks(towers, x, tmp_path, compute, keep, split, forward):
+    made = towers(keep=keep, split=split, sizes=(12, 64, 48), block=16)
+    _, computed = store.packed(made, [TABLE], Packing(compute=compute), str(tmp_path), {})
+    parts = [tf.constant(x[:, :split]), tf.constant(x[:, split:])]
+    for tower, got in zip(made, computed([parts if split else parts[1:]] * 2), strict=True):
+        np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
+
+
+def test_many_inputs_are_brought_together_in_turns(towers, tmp_path, forward, monkeypatch):
+    """More kept inputs than one gather brings: a group alone, two together, empty ones between."""
+    monkeypatch.setattr(resources, "GATHERED", 20)
+    made = towers(keep=0.3, sizes=(40, 96, 16), block=16)
+    for mask in (made[0][0].mask, made[1][0].mask):
+        mask[:, 16:48] = False
+        mask[:, 48:64] = True  # 40 inputs alone are more than 20
+    x = np.random.default_rng(9).normal(size=(7, 40)).astype("f4")
+    _, computed = store.packed(made, [], Packing(compute="sparse"), str(tmp_path), {})
+    for tower, got in zip(made, computed([[tf.constant(x)]] * 2), strict=True):
+        np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 16])
 @pytest.mark.parametrize("compute", ["sparse", "dense"])
-def test_bf16_comes_near(towers, x, tmp_path, forward, compute):
-    made = towers()
+def test_bf16_comes_near(towers, x, tmp_path, forward, compute, block):
+    made = towers(sizes=(12, 32, 16), block=block)
     how = Packing(weights="bf16", compute=compute)
     _, computed = store.packed(made, [], how, str(tmp_path), {})
     for tower, got in zip(made, computed([[tf.constant(x)]] * 2), strict=True):
@@ -67,9 +92,10 @@ def test_any_number_of_sparse_layers_gives_the_same(towers, x, tmp_path, forward
             np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("block", [1, 16])
 @pytest.mark.parametrize("compute", ["sparse", "dense"])
-def test_one_row_of_a_request_stands_for_all(towers, x, tmp_path, compute, forward):
-    made = towers(split=5)
+def test_one_row_of_a_request_stands_for_all(towers, x, tmp_path, compute, forward, block):
+    made = towers(split=5, sizes=(12, 32, 16), block=block)
     _, computed = store.packed(made, [], Packing(compute=compute), str(tmp_path), {})
     x[:, :5] = x[0, :5]
     apart = [tf.constant(x[:1, :5]), tf.constant(x[:, 5:])]
