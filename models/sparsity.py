@@ -60,6 +60,7 @@ def prune_each_layer(kernels: Sequence[np.ndarray], ticket: Ticket, keep: float)
     return [prune_smallest([kernel], [mask], keep)[0] for kernel, mask in layers]
 
 
+POWER = 6  # of the mean that makes a block's strength
 PRUNERS = {"global": prune_smallest, "layer": prune_each_layer}
 
 
@@ -72,17 +73,29 @@ def prune_blocks(
 ) -> Ticket:
     """Prunes blocks of `block` neighbouring outputs of one input, which stay or go together.
 
-    A block is as strong as the root mean square of its weights: what is lost is then the least
-    sum of squares that as many blocks can lose. With `block` 1 these are the single magnitudes.
+    Every layer keeps as many connections as it would if they were pruned one by one, rounded to
+    whole blocks, and at least one. (Strengths of blocks of different layers cannot be compared: an
+    average hardly leaves what its layer began with, so a threshold for all takes whole layers.)
+    Within a layer the strongest stay; strength = (mean |w|^`POWER`)^(1/`POWER`), which a few large
+    weights decide, as they do where connections are pruned one by one.
 
     Args:
       kernels, ticket, keep: see `prune_smallest`; the ticket is of whole blocks.
-      scope: of the threshold, a key of PRUNERS.
-      block: divides the outputs of every layer.
+      scope: of the threshold for single connections, a key of PRUNERS.
+      block: divides the outputs of every layer; 1 prunes one by one.
+
+    Raises:
+      ValueError: `keep` asks for more connections than survive.
     """
-    strengths = [np.sqrt(np.mean(np.square(_in_blocks(k, block)), axis=2)) for k in kernels]
-    kept = PRUNERS[scope](strengths, [mask[:, ::block] for mask in ticket], keep)
-    return [np.repeat(mask, block, axis=1) for mask in kept]
+    single = PRUNERS[scope](kernels, ticket, keep)
+    if block == 1:
+        return single
+    pruned = []
+    for kernel, mask, kept in zip(kernels, ticket, single, strict=True):
+        strength = np.mean(np.abs(_in_blocks(kernel, block)) ** POWER, axis=2)
+        share = max(round(kept.sum() / block), 1) / strength.size
+        pruned += prune_smallest([strength], [mask[:, ::block]], share)
+    return [np.repeat(mask, block, axis=1) for mask in pruned]
 
 
 def block_of(masks: Sequence[np.ndarray]) -> int:

@@ -7,7 +7,8 @@ decoding  the asset backwards, in stock ops; places: where the results lie
 resources the variables that a served model keeps them in, filled once at load
 store     packed or plain: where the served model's weights come from
 towers    the tasks' masked layers over these: sparse or dense products, by batch size
-plans     which of the two, chosen by timing
+clock     times these ways, in a process of its own
+plans     which of them, chosen by that
 slimming  the graph without what repeats itself
 inspection  what is in an exported model
 """

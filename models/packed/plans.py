@@ -3,80 +3,46 @@
 from __future__ import annotations
 
 import itertools
-import time
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from ncs4cvr.models.packed.towers import Towers
-
-#: Requests that a timed call makes inside the graph, by batch size: one at a time, what Python adds
-#: to a call would be more than a small request takes.
-REQUESTS = {1: 128, 4: 64, 16: 32, 64: 8, 256: 2, 1024: 1}
-ROUNDS = 12
+CLOCK = "ncs4cvr.models.packed.clock"
 CLEAR = 1.03
 MOST_WAYS = 3
 
 
-def timings(towers: Towers, widths: Sequence[Sequence[int]], shared: bool) -> dict[str, Any]:
-    """Milliseconds of the towers by batch size and number of sparse layers.
+def timings(path: str, widths: Sequence[Sequence[int]], shared: bool) -> dict[str, Any]:
+    """What the ways to compute an asset take, from a process of one thread: see clock.py.
 
-    Processor time counts, of all threads: a server has other requests for them. All ways take turns
-    at every batch size, and the fastest run of each counts: what else the machine does makes a run
-    slower, never faster.
+    A server's threads are busy with other requests, while here TensorFlow would spread a small
+    product over all cores, at a price that processor time shows and a server does not pay.
 
     Args:
-      towers: with all layers both sparse and dense.
+      path: of the asset.
       widths: [task] -> widths of the parts of its inputs.
       shared: the tasks have the same inputs.
 
-    Returns:
-      {"batches": [...], "ms": [[one of each number of sparse layers from 0] a batch]}
+    Raises:
+      RuntimeError: the process failed; the message is its own.
     """
-    given_widths = widths[:1] if shared else widths
-    ways = range(len(towers.biases[0]) + 1)
-    calls = [_call(towers, k, given_widths) for k in ways]
-    rng = np.random.default_rng(0)
-    table = []
-    for batch, requests in REQUESTS.items():
-        given = [
-            tf.constant(rng.random((requests, batch, width), np.float32))
-            for parts in given_widths
-            for width in parts
-        ]
-        taken: list[list[float]] = [[] for _ in ways]
-        for turn in range(ROUNDS + 1):
-            for k, call in enumerate(calls):
-                began = time.process_time()
-                call(*given).numpy()
-                if turn:  # the first warms up
-                    taken[k].append((time.process_time() - began) / requests)
-        table.append([round(min(t) * 1e3, 4) for t in taken])
-    return {"batches": list(REQUESTS), "ms": table}
-
-
-def _call(towers: Towers, sparse_layers: int, widths: Sequence[Sequence[int]]):
-    """Makes requests one after the other: inputs [requests, batch, width] -> a number."""
-    specs = [tf.TensorSpec([None, None, width]) for parts in widths for width in parts]
-
-    @tf.function(input_signature=specs, autograph=False)
-    def call(*given):
-        way = towers.way(sparse_layers)
-
-        def one_more(request, total):
-            rest = [inputs[request] for inputs in given]
-            inputs = [[rest.pop(0) for _ in parts] for parts in widths]
-            hidden = way(inputs * (len(towers.biases) // len(inputs)))
-            return request + 1, total + tf.add_n([h[0, 0] for h in hidden])
-
-        requests = tf.shape(given[0])[0]
-        return tf.while_loop(
-            lambda request, _: request < requests, one_more, (0, 0.0), parallel_iterations=1
-        )[1]
-
-    return call
+    asked = json.dumps({"path": path, "widths": widths, "shared": shared})
+    done = subprocess.run(
+        [sys.executable, "-m", CLOCK],
+        input=asked,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"cannot time the export's ways to compute ({CLOCK} ended with {done.returncode}; "
+            f"compute=sparse or compute=dense does without):\n{done.stderr[-2000:]}"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def chosen(measured: dict[str, Any]) -> dict[int, int]:
@@ -84,12 +50,14 @@ def chosen(measured: dict[str, Any]) -> dict[int, int]:
 
     One way for all batches, else two, else three, each for a range of them: the fewest whose worst
     batch takes at most `CLEAR` times the best way's, as each costs bytes of graph; or else the best
-    three. Ranges meet at the geometric mean of the batches that were measured.
+    three. Two and three pay for the switch between them with every request. Ranges meet at the
+    geometric mean of the batches that were measured.
     """
     batches, table = measured["batches"], np.array(measured["ms"])
-    slower = table / table.min(axis=1, keepdims=True)  # [batch, way]
+    fastest = table.min(axis=1, keepdims=True)  # [batch, way]
     best: tuple[float, list[tuple[int, int]]] = (np.inf, [])
     for count in range(min(MOST_WAYS, len(batches))):
+        slower = (table + (measured["switch_ms"] if count else 0)) / fastest
         for cuts in itertools.combinations(range(1, len(batches)), count):
             edges = [0, *cuts, len(batches)]
             worst = [slower[a:b].max(axis=0) for a, b in itertools.pairwise(edges)]

@@ -43,10 +43,6 @@ class Slot(tf.saved_model.experimental.TrackableResource):
     def _initialize(self):
         """The loader fills all slots at once."""
 
-    def free(self) -> None:
-        """Gives its memory back."""
-        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle)
-
     def assign(self, value: tf.Tensor) -> None:
         """Fills it."""
         tf.raw_ops.AssignVariableOp(
@@ -150,11 +146,8 @@ class Weights(tf.Module):
             self._digest = tf.fingerprint([blob.read()])[0].numpy()
         unique = f"ncs4cvr-{self._digest.tobytes().hex()}-{len(sparse)}-{len(dense)}"
 
-        self._slots: list[Slot] = []
-
         def slot(name: str, shape: Sequence[int], dtype: tf.DType) -> Slot:
-            self._slots.append(Slot(f"{unique}/{name}", shape, dtype))
-            return self._slots[-1]
+            return Slot(f"{unique}/{name}", shape, dtype)
 
         if self._places.entries:
             entries, block = self._places.entries, layout.block
@@ -194,11 +187,6 @@ class Weights(tf.Module):
             if self.scales:
                 scales = decoding.numbers(blob, self._layout, f"scale.{k}", tf.float32)
                 self.scales[k].assign(scales)
-
-    def free(self) -> None:
-        """Gives the memory back that `load` took in this process."""
-        for slot in self._slots:
-            slot.free()
 
     def rows(self, table: int, ids: tf.Tensor) -> tf.Tensor:
         """Embedding rows of ids, as float32: [..., d]."""

@@ -92,10 +92,7 @@ def packed(
             choice = {0: len(layers)}
         elif how.compute == "auto":
             _write(path, blob)
-            both = Weights(path, layout, layers, layers)
-            both.load()
-            compute |= _timed(towers, both)
-            both.free()
+            compute |= _timed(towers, path)
             choice = plans.chosen(compute)
         compute["sparse_layers_from_batch"] = sorted(choice.items())
         blob, layout = asset.noted(blob, {**notes, "compute": compute})
@@ -107,11 +104,11 @@ def packed(
     return weights, Towers(weights, _biases(towers), choice) if towers else None
 
 
-def _timed(towers: asset.Towers, both: Weights) -> dict[str, Any]:
+def _timed(towers: asset.Towers, path: str) -> dict[str, Any]:
     firsts = [tower[0] for tower in towers]
     widths = [[n for n in (first.split, len(first.kernel) - first.split) if n] for first in firsts]
     shared = all(first.kernel is firsts[0].kernel for first in firsts)
-    return plans.timings(Towers(both, _biases(towers), {0: 0}), widths, shared)
+    return plans.timings(path, widths, shared)
 
 
 def _biases(towers: asset.Towers) -> list[list[tf.Variable]]:

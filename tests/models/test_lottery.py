@@ -245,6 +245,6 @@ def test_a_search_in_blocks_finds_tickets_of_whole_blocks(world, recipe):
     for ticket in found.tickets.values():
         assert sparsity.block_of(ticket) == 32
         blocks = sum(mask[:, ::32].size for mask in ticket)
-        assert round(sparsity.density(ticket) * blocks) in {
-            round(keep * blocks) for keep in (1, 0.2**0.5, 0.2)
-        }
+        kept = sum(int(mask[:, ::32].sum()) for mask in ticket)
+        # Rounded to whole blocks in each of two layers.
+        assert min(abs(kept - keep * blocks) for keep in (1, 0.2**0.5, 0.2)) <= 2

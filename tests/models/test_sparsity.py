@@ -149,25 +149,36 @@ def test_moved_is_the_largest_share_of_new_connections():
     assert sparsity.moved(old, old) == 0.0
 
 
-def test_blocks_stay_or_go_together_and_the_number_is_exact():
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_blocks_stay_or_go_together_and_layers_keep_as_much_as_single_ones_would(scope):
     rng = np.random.default_rng(7)
-    kernels = [rng.normal(size=(20, 64)), rng.normal(size=(64, 32))]
+    kernels = [rng.normal(size=(20, 64)), 3 * rng.normal(size=(64, 32))]
     ticket = sparsity.full_ticket([k.shape for k in kernels])
     for keep in (0.5, 0.2, 0.05):
-        smaller = sparsity.prune_blocks(kernels, ticket, keep, block=32)
+        single = sparsity.PRUNERS[scope](kernels, ticket, keep)
+        smaller = sparsity.prune_blocks(kernels, ticket, keep, scope, block=32)
         assert all((a <= b).all() for a, b in zip(smaller, ticket, strict=True))
         ticket = smaller
         cut = [mask.reshape(len(mask), -1, 32) for mask in ticket]
         assert all((each == each[:, :, :1]).all() for each in cut)
-        assert sum(int(each[:, :, 0].sum()) for each in cut) == round(keep * (20 * 2 + 64))
+        blocks = [int(each[:, :, 0].sum()) for each in cut]
+        assert blocks == [max(round(mask.sum() / 32), 1) for mask in single]
 
 
-def test_a_block_is_as_strong_as_its_root_mean_square():
-    loud, even = np.zeros(16), np.full(16, 0.9)
-    loud[3] = 4.0  # 16 / 16 = 1 a connection on average, against .81
+def test_a_few_large_weights_make_a_block_strong():
+    """Sixth powers: 2^6 / 16 = 4 a connection, against 1.1^6 = 1.8."""
+    loud, even = np.zeros(16), np.full(16, 1.1)
+    loud[3] = 2.0
     kernel = np.concatenate([even, loud])[None]
     ticket = sparsity.prune_blocks([kernel], sparsity.full_ticket([(1, 32)]), 0.5, block=16)
     assert ticket[0][0].tolist() == [False] * 16 + [True] * 16
+
+
+def test_a_layer_keeps_a_block_where_it_would_keep_little():
+    kernels = [np.full((4, 32), 0.1), np.full((32, 32), 1.0)]
+    full = sparsity.full_ticket([k.shape for k in kernels])
+    ticket = sparsity.prune_blocks(kernels, full, 0.5, block=32)
+    assert ticket[0].sum() == 32
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.packed import asset, plans, resources, store
+from ncs4cvr.models.packed import asset, clock, plans, resources, store
 from ncs4cvr.models.packed.store import Packing
 
 INPUTS = 12  # of the towers that conftest.py makes
@@ -40,7 +40,7 @@ def test_every_way_computes_the_masked_layers(towers, x, tmp_path, compute, keep
         np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("compute", ["sparse", "dense", "auto"])
+@pytest.mark.parametrize("compute", ["sparse", "dense"])
 @pytest.mark.parametrize("keep", [1.0, 0.5, 0.06, 0.0])  # at .06 some groups of outputs are empty
 @pytest.mark.parametrize("split", [0, 5])
 def test_every_way_computes_tickets_in_blocks(towers, x, tmp_path, compute, keep, split, forward):
@@ -107,27 +107,60 @@ def test_one_row_of_a_request_stands_for_all(towers, x, tmp_path, compute, forwa
 
 def test_the_way_follows_the_batch():
     measured = {"batches": [1, 16, 64], "ms": [[1, 2, 2], [2, 1.9, 1], [4, 1.1, 1]]}
+    measured["switch_ms"] = 0.0
     assert plans.chosen(measured) == {0: 0, 4: 2}
 
 
 def test_three_ways_are_taken_where_two_are_slow():
     measured = {"batches": [1, 4, 16], "ms": [[1, 2, 2], [2, 1, 2], [2, 2, 1]]}
+    measured["switch_ms"] = 0.01
     assert plans.chosen(measured) == {0: 0, 2: 1, 8: 2}
 
 
 def test_the_timed_ways_are_those_that_are_computed(towers, tmp_path, monkeypatch):
     """A row a batch and a column a way, all of them positive."""
-    monkeypatch.setattr(plans, "REQUESTS", {1: 2, 8: 1})
-    store.packed(towers(split=5), [], Packing(), str(tmp_path), {})
-    compute = asset.read((tmp_path / asset.NAME).read_bytes()).notes["compute"]
+    monkeypatch.setattr(clock, "REQUESTS", {1: 2, 8: 1})
+    store.packed(towers(split=5), [], Packing(compute="dense"), str(tmp_path), {})
+    compute = clock.measured(str(tmp_path / asset.NAME), [[5, 7], [5, 7]], True, rounds=4)
     assert compute["batches"] == [1, 8]
     assert np.array(compute["ms"]).shape == (2, 3)
     assert (np.array(compute["ms"]) > 0).all()
+    assert compute["switch_ms"] >= 0
+
+
+def test_tasks_with_inputs_of_their_own_are_timed_with_them(towers, tmp_path, monkeypatch):
+    monkeypatch.setattr(clock, "REQUESTS", {2: 1})
+    store.packed(towers(common=False), [], Packing(compute="dense"), str(tmp_path), {})
+    compute = clock.measured(str(tmp_path / asset.NAME), [[12], [12]], False, rounds=1)
+    assert np.array(compute["ms"]).shape == (1, 3)
+
+
+def test_the_choice_is_noted_with_what_it_was_made_of(towers, tmp_path):
+    store.packed(towers(split=5), [], Packing(), str(tmp_path), {"tasks": ["a", "b"]})
+    notes = asset.read((tmp_path / asset.NAME).read_bytes()).notes
+    compute = notes["compute"]
+    assert notes["tasks"] == ["a", "b"]
+    assert np.array(compute["ms"]).shape == (len(clock.REQUESTS), 3)
+    assert compute["sparse_layers_from_batch"] == [
+        list(each) for each in sorted(plans.chosen(compute).items())
+    ]
+
+
+def test_a_clock_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match=r"compute=dense does without(.|\n)*FileNotFoundError"):
+        plans.timings(str(tmp_path / "none"), [[12]], True)
 
 
 def test_one_way_is_taken_where_it_is_hardly_slower_than_the_best():
     measured = {"batches": [1, 16], "ms": [[1.0, 1.02, 2.0], [1.5, 1.0, 0.99]]}
-    assert plans.chosen(measured) == {0: 1}
+    assert plans.chosen({**measured, "switch_ms": 0.0}) == {0: 1}
+
+
+def test_a_switch_must_save_more_than_it_costs():
+    """At batch 1 the second way is .1 ms slower than the first; a switch takes .2 ms there."""
+    measured = {"batches": [1, 16], "ms": [[1.0, 1.1], [3.0, 2.0]]}
+    assert plans.chosen({**measured, "switch_ms": 0.05}) == {0: 0, 4: 1}
+    assert plans.chosen({**measured, "switch_ms": 0.2}) == {0: 1}
 
 
 # -- as a SavedModel -----------------------------------------------------------------------
@@ -185,10 +218,11 @@ def test_an_altered_asset_fails_at_load_and_says_so(saved, spoil):
 
 def test_two_models_in_one_process_keep_their_own_weights(towers, x, tmp_path, forward):
     answers = []
+    how = Packing(compute="sparse")
     for number, keep in enumerate((0.2, 0.6)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        served = Served(*store.packed(towers(keep), [TABLE], Packing(), str(folder), {}))
+        served = Served(*store.packed(towers(keep), [TABLE], how, str(folder), {}))
         tf.saved_model.save(served, str(folder / "saved"), signatures=served.call)
     loaded = [tf.saved_model.load(str(tmp_path / n / "saved")) for n in "01"]
     for model, keep in zip(loaded, (0.2, 0.6), strict=True):
