@@ -33,10 +33,15 @@ class ServingModule(tf.Module):
       model: a trained ranker.
       transform_graph: turns raw columns into the ranker's features.
       folder: keeps the packed asset until the module is saved; None makes plain variables of all.
+      known: see store.Packing.
     """
 
     def __init__(
-        self, model: Ranker, transform_graph: tft.TFTransformOutput, folder: str | None = None
+        self,
+        model: Ranker,
+        transform_graph: tft.TFTransformOutput,
+        folder: str | None = None,
+        known: Mapping[str, Any] | None = None,
     ):
         super().__init__(name="ncs4cvr")
         self.recipe = model.recipe
@@ -50,7 +55,7 @@ class ServingModule(tf.Module):
         self._ranker = _Untracked(model)
         # Numbers of the fields that a ranking request has once, and of the candidates' fields.
         self.split = _split(model)
-        self.weights, self.towers = self._store(folder)
+        self.weights, self.towers = self._store(folder, known)
         layers = [*model.towers, *model.heads]
         # Masked kernels are in the store; any other sharing goes in as it is.
         if not self.towers:
@@ -61,7 +66,7 @@ class ServingModule(tf.Module):
             v for layer in layers for v in layer.trainable_variables if v.ref() not in stored
         ]
 
-    def _store(self, folder: str | None):
+    def _store(self, folder: str | None, known: Mapping[str, Any] | None):
         model: Ranker = self._ranker.held
         recipe = self.recipe
         towers = masked_layers(model, self.split)
@@ -73,7 +78,7 @@ class ServingModule(tf.Module):
                 f"weights={recipe.weights!r} is for the weights that tickets keep, and sharing "
                 f"{recipe.sharing!r} has no tickets; set weights='f32'"
             )
-        how = store.Packing(recipe.weights, recipe.embeddings, recipe.compute)
+        how = store.Packing(recipe.weights, recipe.embeddings, recipe.compute, known)
         return store.packed(towers, tables, how, folder, {"tasks": [t.name for t in recipe.tasks]})
 
     def features(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
@@ -172,27 +177,32 @@ def export(
     model: Ranker,
     transform_graph: tft.TFTransformOutput,
     folder: str,
-    raw_examples: Sequence[bytes],
+    raw_examples: Sequence[bytes] = (),
     plain: bool = False,
+    known: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the SavedModel.
+    """Writes the SavedModel, and checks what it answers if there are examples.
 
     Args:
       model: a trained ranker.
       transform_graph: turns raw columns into the ranker's features.
       folder: to write to.
-      raw_examples: serialized tf.Examples before Transform, at least one, to check it with.
+      raw_examples: serialized tf.Examples before Transform to check it with; none where a later
+        step does, as ServingCheck in a pipeline.
       plain: dense float32 variables instead of a packed asset, for converters to other formats,
         which cannot read weights that an initialiser makes.
+      known: see store.Packing.
 
     Raises:
       RuntimeError: the saved model, loaded anew, does not answer as the trainer does.
     """
     with tempfile.TemporaryDirectory() as kept:
-        module = ServingModule(model, transform_graph, None if plain else kept)
+        module = ServingModule(model, transform_graph, None if plain else kept, known)
         tf.saved_model.save(module, folder, signatures=module.signatures())
     if not plain:
         slim(folder)
+    if not raw_examples:
+        return
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
     trained = model(transform_graph.transform_features_layer()(rows), training=False)
     served = tf.saved_model.load(folder).signatures["serving_default"](tf.constant(raw_examples))

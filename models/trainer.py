@@ -17,7 +17,7 @@ import tensorflow_transform as tft
 
 from ncs4cvr.models import launch, lottery, recording, renewal, starts, trained, training, warm
 from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.export import CHECKED_EXAMPLES, export
+from ncs4cvr.models.export import export
 from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.tickets import FACTS, Tickets
@@ -71,7 +71,10 @@ def train(**arguments: Any) -> None:
         examples = list(raw.take(recording.ROWS).as_numpy_iterator())
         where = f"{fn_args.model_run_dir}/{recording.FILE}"
         recording.record(model, transform_graph, examples, where)
-        export(model, transform_graph, fn_args.serving_model_dir, examples[:CHECKED_EXAMPLES])
+        known = warm.compute(config.get("last_run", ""))
+        export(model, transform_graph, fn_args.serving_model_dir, known=known)
+        if recipe.warm_start == "on":
+            warm.save_compute(fn_args.serving_model_dir, fn_args.model_run_dir)
         tf.io.gfile.rmtree(config["checkpoint"])
     workers.part(done=lambda: not tf.io.gfile.exists(config["checkpoint"]))
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ncs4cvr.models import keys, trained
+from ncs4cvr.models.packed.store import compute_of
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 
-STATE, TICKETS = "state.npz", "tickets"
+STATE, TICKETS, COMPUTE = "state.npz", "tickets", "compute.json"
 
 #: What decides which variables a model has and what they mean.
 STRUCTURE = (
@@ -60,6 +62,20 @@ def save(model: Ranker, words: keys.Words, found: Tickets | None, folder: str) -
         out.write(packed.getvalue())
     if found:
         found.save(f"{folder}/{TICKETS}")
+
+
+def save_compute(exported: str, folder: str) -> None:
+    """Keeps what an export says of how it is computed, for the next one (see store.Packing)."""
+    with tf.io.gfile.GFile(f"{folder}/{COMPUTE}", "w") as out:
+        out.write(json.dumps(compute_of(exported)))
+
+
+def compute(folder: str) -> dict[str, Any]:
+    """What `save_compute` kept in the folder of an earlier model's run; {} for none."""
+    if not folder or not tf.io.gfile.exists(f"{folder}/{COMPUTE}"):
+        return {}
+    with tf.io.gfile.GFile(f"{folder}/{COMPUTE}") as text:
+        return json.loads(text.read())
 
 
 def why_fresh(recipe: Recipe, folder: str, found: Tickets | None) -> str:

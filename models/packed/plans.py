@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import itertools
 import json
+import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+
+from ncs4cvr.models.packed.asset import Layout
 
 CLOCK = "ncs4cvr.models.packed.clock"
 CLEAR = 1.03
 MOST_WAYS = 3
 
 
-def timings(path: str, widths: Sequence[Sequence[int]], shared: bool) -> dict[str, Any]:
+def timings(
+    path: str,
+    layout: Layout,
+    widths: Sequence[Sequence[int]],
+    shared: bool,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What the ways to compute an asset take, from a process of one thread: see clock.py.
 
     A server's threads are busy with other requests, while here TensorFlow would spread a small
@@ -24,12 +36,20 @@ def timings(path: str, widths: Sequence[Sequence[int]], shared: bool) -> dict[st
 
     Args:
       path: of the asset.
+      layout: its.
       widths: [task] -> widths of the parts of its inputs.
       shared: the tasks have the same inputs.
+      known: timings of an earlier model; taken where they are of as many connections in the same
+        places, on the same kind of machine.
 
     Raises:
       RuntimeError: the process failed; the message is its own.
     """
+    told = [layout.weights, layout.block, layout.pieces, layout.uses, widths, shared]
+    told += [tf.__version__, _processor()]
+    of = hashlib.sha256(json.dumps(told, default=dataclasses.asdict).encode()).hexdigest()[:16]
+    if known and known.get("of") == of:
+        return {key: known[key] for key in ("of", "batches", "ms", "switch_ms")}
     asked = json.dumps({"path": path, "widths": widths, "shared": shared})
     done = subprocess.run(
         [sys.executable, "-m", CLOCK],
@@ -42,7 +62,16 @@ def timings(path: str, widths: Sequence[Sequence[int]], shared: bool) -> dict[st
             f"cannot time the export's ways to compute ({CLOCK} ended with {done.returncode}; "
             f"compute=sparse or compute=dense does without):\n{done.stderr[-2000:]}"
         )
-    return json.loads(done.stdout.splitlines()[-1])
+    return {"of": of, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def _processor() -> str:
+    """Its model, where the system tells."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next((line for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return platform.machine()
 
 
 def chosen(measured: dict[str, Any]) -> dict[int, int]:

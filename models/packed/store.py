@@ -23,11 +23,13 @@ class Packing:
       weights: "f32" (loses nothing) or "bf16", for what the tickets keep.
       embeddings: "f32", "bf16" or "int8" (each row with its own scale).
       compute: "sparse", "dense", or "auto": what this machine does faster, by batch size.
+      known: `compute_of` an earlier model, whose timings need not be made again for its tickets.
     """
 
     weights: str = "f32"
     embeddings: str = "f32"
     compute: str = "auto"
+    known: Mapping[str, Any] | None = None
 
 
 class PlainWeights(tf.Module):
@@ -92,7 +94,7 @@ def packed(
             choice = {0: len(layers)}
         elif how.compute == "auto":
             _write(path, blob)
-            compute |= _timed(towers, path)
+            compute |= _timed(towers, path, layout, how.known)
             choice = plans.chosen(compute)
         compute["sparse_layers_from_batch"] = sorted(choice.items())
         blob, layout = asset.noted(blob, {**notes, "compute": compute})
@@ -104,11 +106,23 @@ def packed(
     return weights, Towers(weights, _biases(towers), choice) if towers else None
 
 
-def _timed(towers: asset.Towers, path: str) -> dict[str, Any]:
+def _timed(
+    towers: asset.Towers, path: str, layout: asset.Layout, known: Mapping[str, Any] | None
+) -> dict[str, Any]:
     firsts = [tower[0] for tower in towers]
     widths = [[n for n in (first.split, len(first.kernel) - first.split) if n] for first in firsts]
     shared = all(first.kernel is firsts[0].kernel for first in firsts)
-    return plans.timings(path, widths, shared)
+    return plans.timings(path, layout, widths, shared, known)
+
+
+def compute_of(folder: str) -> dict[str, Any]:
+    """What the asset of a SavedModel says of how it is computed, and why; {} without masked layers.
+
+    Args:
+      folder: of a packed SavedModel.
+    """
+    with tf.io.gfile.GFile(f"{folder}/assets/{asset.NAME}", "rb") as blob:
+        return dict(asset.read(blob.read()).notes.get("compute", {}))
 
 
 def _biases(towers: asset.Towers) -> list[list[tf.Variable]]:

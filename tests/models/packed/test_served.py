@@ -1,5 +1,6 @@
 """Decoded weights compute what the masked layers do, whichever way they are computed."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -146,9 +147,58 @@ def test_the_choice_is_noted_with_what_it_was_made_of(towers, tmp_path):
     ]
 
 
-def test_a_clock_that_fails_says_why(tmp_path):
+@pytest.fixture
+def earlier(tmp_path, monkeypatch):
+    """Timings of towers(split=5), and from then on no clock."""
+
+    def none(*_, **__):
+        raise FileNotFoundError("no clock here")
+
+    def time(made):
+        store.packed(made, [], Packing(), str(tmp_path), {})
+        monkeypatch.setattr(plans.subprocess, "run", none)
+        return asset.read((tmp_path / asset.NAME).read_bytes()).notes["compute"]
+
+    return time
+
+
+def test_timings_of_an_earlier_model_are_taken_for_its_tickets(towers, tmp_path, earlier):
+    known = earlier(towers(split=5))
+    made = towers(split=5)
+    for layer in made[0]:
+        layer.kernel[:] *= 2
+    store.packed(made, [], Packing(known=known), str(tmp_path), {"tasks": ["a", "b"]})
+    assert asset.read((tmp_path / asset.NAME).read_bytes()).notes["compute"] == known
+
+
+@pytest.mark.parametrize(
+    ("other", "how"),
+    [
+        ({"keep": 0.2}, {}),
+        ({"split": 4}, {}),
+        ({"common": False}, {}),
+        ({}, {"weights": "bf16"}),
+    ],
+)
+def test_other_tickets_or_weights_are_timed_anew(towers, tmp_path, earlier, other, how):
+    known = earlier(towers(split=5))
+    with pytest.raises(FileNotFoundError, match="no clock here"):
+        store.packed(
+            towers(**{"split": 5, **other}), [], Packing(known=known, **how), str(tmp_path), {}
+        )
+
+
+def test_another_processor_is_timed_anew(towers, tmp_path, earlier, monkeypatch):
+    known = earlier(towers(split=5))
+    monkeypatch.setattr(plans, "_processor", lambda: "another")
+    with pytest.raises(FileNotFoundError, match="no clock here"):
+        store.packed(towers(split=5), [], Packing(known=known), str(tmp_path), {})
+
+
+def test_a_clock_that_fails_says_why(tmp_path, towers):
+    layout = asset.pack(towers(), [], "f32", "f32", {})[1]
     with pytest.raises(RuntimeError, match=r"compute=dense does without(.|\n)*FileNotFoundError"):
-        plans.timings(str(tmp_path / "none"), [[12]], True)
+        plans.timings(str(tmp_path / "none"), layout, [[12]], True)
 
 
 def test_one_way_is_taken_where_it_is_hardly_slower_than_the_best():
