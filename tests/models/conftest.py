@@ -172,9 +172,9 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     _sparser(Tickets.load(str(found))).save(str(tickets))
     models = []
 
-    def export(model: Ranker, *args: Any) -> None:
+    def export(model: Ranker, *args: Any, **by_name: Any) -> None:
         models.append(model)
-        exporting.export(model, *args)
+        exporting.export(model, *args, **by_name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "export", export)
