@@ -192,8 +192,8 @@ def _quality(rows: Rows, network: str) -> str:
         lines.append([f"{removed:.0%}", *cells])
     head = [f"{o.upper()}, {kind}" for o in outputs for kind in ("single", "blocks")]
     return (
-        "AUC on the validation split, one seed, after one epoch under tickets of single connections "
-        "and in blocks:\n\n" + _table(["removed", *head], lines)
+        "AUC on the validation split, one seed, after one epoch under tickets of single "
+        "connections and in blocks:\n\n" + _table(["removed", *head], lines)
     )
 
 

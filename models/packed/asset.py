@@ -155,7 +155,7 @@ def _pieces(towers: Towers, block: int):
             rows = [slice(*cut) for cut in itertools.pairwise(cuts)]
             if id(layer.kernel) not in numbers:
                 numbers[id(layer.kernel)] = tuple(range(len(kernels), len(kernels) + len(rows)))
-                shapes += [layer.kernel[cut].shape for cut in rows]
+                shapes += [(cut.stop - cut.start, layer.kernel.shape[1]) for cut in rows]
                 kernels += [_blocks(layer.kernel[cut], block) for cut in rows]
                 masks += [np.zeros((len(towers), len(k)), bool) for k in kernels[-len(rows) :]]
             for number, cut in zip(numbers[id(layer.kernel)], rows, strict=True):

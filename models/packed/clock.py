@@ -1,6 +1,6 @@
 """What each way to compute takes on this machine: a process of its own, with one thread.
 
-    echo '{"path": ..., "widths": [[...]], "shared": true}' | python -m ncs4cvr.models.packed.clock
+echo '{"path": ..., "widths": [[...]], "shared": true}' | python -m ncs4cvr.models.packed.clock
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def timings(
     if known and known.get("of") == of:
         return {key: known[key] for key in ("of", "batches", "ms", "switch_ms")}
     asked = json.dumps({"path": path, "widths": widths, "shared": shared})
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  # nosec B603
         [sys.executable, "-m", CLOCK],
         input=asked,
         capture_output=True,

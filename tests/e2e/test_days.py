@@ -13,8 +13,8 @@ import pytest
 from ml_metadata import proto
 from tfx.orchestration import metadata
 
-from ncs4cvr.pipeline import recovery
 from ncs4cvr.models.packed.store import compute_of
+from ncs4cvr.pipeline import recovery
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import PUSHED
 
@@ -117,7 +117,7 @@ def test_vocabularies_are_kept_until_an_analysis_is_due(killed, found):
 
 
 def test_the_ways_to_compute_are_timed_where_the_tickets_are_new(found):
-    """Two timings of one model never agree to the last digit, in all of eighteen numbers and more."""
+    """Two timings of one model never agree to the last digit of eighteen numbers."""
     ms = [compute_of(day["pushed_to"])["ms"] for day in found]
     assert ms[0] == ms[1] == ms[2] == ms[3]
     assert ms[4] != ms[0]

@@ -174,7 +174,9 @@ def test_an_export_that_answers_otherwise_is_an_error(world, model, examples, mo
     monkeypatch.setattr(
         tf.saved_model,
         "load",
-        lambda path, *more, **by_name: exported if path == "there" else load(path, *more, **by_name),
+        lambda path, *more, **by_name: (
+            exported if path == "there" else load(path, *more, **by_name)
+        ),
     )
     monkeypatch.setattr(exporting, "ServingModule", mock.Mock())
     monkeypatch.setattr(exporting, "slim", lambda *_: None)

@@ -69,7 +69,7 @@ def test_run_fn_trains_and_exports_any_sharing(recipe, fn_args, tmp_path, kind):
 @pytest.mark.parametrize("control", ["new_start", "union"])
 def test_run_fn_trains_a_control(trained, recipe, fn_args, tmp_path, control, monkeypatch):
     models = []
-    monkeypatch.setattr(trainer, "export", lambda model, *_: models.append(model))
+    monkeypatch.setattr(trainer, "export", lambda model, *_, **__: models.append(model))
     recipe = recipe.replace(control=control, max_epochs=1, warmup_steps=2)
     trainer.run_fn(fn_args(recipe, tmp_path, tickets=trained.tickets))
     found = Tickets.load(trained.tickets).tickets

@@ -34,10 +34,7 @@ def towers() -> Callable[..., list[list[Layer]]]:
         for _ in range(tasks):
             mine = shared if common else weights()
             made.append(
-                [
-                    Layer(k, ticket(k.shape), b, 0 if at else split)
-                    for at, (k, b) in enumerate(mine)
-                ]
+                [Layer(k, ticket(k.shape), b, 0 if at else split) for at, (k, b) in enumerate(mine)]
             )
         return made
 

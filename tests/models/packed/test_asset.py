@@ -73,7 +73,7 @@ def test_what_is_no_asset_is_named(towers, spoil, told):
 
 
 def test_a_block_takes_one_bit_of_every_ticket_and_one_gap(towers):
-    """Fair tickets of 30 inputs x 2 blocks and 32 x 1, and no more for 16 connections than for 1."""
+    """Fair tickets of 30 inputs x 2 blocks and 32 x 1, each of 16 connections."""
     made = towers(keep=0.5, sizes=(30, 32, 16), block=16)
     layout = asset.pack(made, [], "f32", "f32", {})[1]
     assert sum(p.inputs * p.outputs for p in layout.pieces) == 16 * (60 + 32)

@@ -1,6 +1,5 @@
 """Decoded weights compute what the masked layers do, whichever way they are computed."""
 
-import dataclasses
 import shutil
 
 import numpy as np
