@@ -5,6 +5,7 @@
 parts    gaps            codes between the blocks that at least one task keeps
          ticket.<t>      a bit for each of these: does task t keep it?
          value.<b>       byte b of every kept value, block by block
+         bias.<b>        byte b of every bias
          table.<k>.<b>   byte b of embedding table k; with int8, scale.<k>.<b> of its rows' scales
 A block is one input's connections to B neighbouring outputs, of which every ticket keeps all or
 none; B = 1 where tickets keep single connections. Blocks are counted over all pieces of kernels:
@@ -78,6 +79,7 @@ class Layout:
       block: B, outputs whose connections are kept together.
       pieces: of the kernels, in the stream's order.
       uses: [task][layer] -> numbers of its pieces.
+      biases: [task][layer] -> its first number among all biases.
       tables: [rows, d] of each embedding table.
       parts: name -> (offset in the file, length).
       limit: bytes of the information limit of tickets and values.
@@ -89,10 +91,17 @@ class Layout:
     block: int
     pieces: tuple[Piece, ...]
     uses: tuple[tuple[tuple[int, ...], ...], ...]
+    biases: tuple[tuple[int, ...], ...]
     tables: tuple[tuple[int, int], ...]
     parts: Mapping[str, tuple[int, int]]
     limit: float
     notes: Mapping[str, Any]
+
+    @property
+    def bias_count(self) -> int:
+        """Numbers of all biases together."""
+        used = itertools.chain.from_iterable(map(zip, self.uses, self.biases))
+        return max((first + self.pieces[p[0]].outputs for p, first in used), default=0)
 
     def bytes_of(self, *prefixes: str) -> int:
         """What the parts whose names begin so weigh together."""
@@ -124,6 +133,8 @@ def pack(
         raw[f"ticket.{t}"] = np.packbits(ticket[kept]).tobytes()
     values = np.concatenate(kernels)[kept] if kernels else np.zeros(0)
     raw |= _planes("value", values.astype(coding.VALUES[weights]))
+    biases, firsts = _biases(towers)
+    raw |= _planes("bias", biases)
     for k, table in enumerate(tables):
         if embeddings == "int8":
             table, scales = coding.rowwise_int8(table)
@@ -134,7 +145,7 @@ def pack(
     bits = 8 * block * coding.VALUES[weights].itemsize
     limit = sum(coding.information_limit(m, bits) for m in masks)
     shapes = tuple((int(r), int(d)) for r, d in (table.shape for table in tables))
-    layout = Layout(weights, embeddings, block, pieces, uses, shapes, {}, limit, notes)
+    layout = Layout(weights, embeddings, block, pieces, uses, firsts, shapes, {}, limit, notes)
     return _written(layout, {name: coding.squeeze(part) for name, part in raw.items()})
 
 
@@ -169,6 +180,15 @@ def _pieces(towers: Towers, block: int):
         pieces.append(Piece(inputs, outputs, first, tuple(map(tuple, kept.tolist()))))
         first += of_tasks.shape[1]
     return tuple(pieces), tuple(uses), kernels, masks
+
+
+def _biases(towers: Towers) -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
+    """All biases, those that tasks have in common once; [task][layer] -> the first of its own."""
+    known = {id(layer.bias): layer.bias for tower in towers for layer in tower}
+    flat = np.concatenate([np.zeros(0), *known.values()]).astype(np.float32)
+    ends = itertools.accumulate((len(bias) for bias in known.values()), initial=0)
+    firsts = dict(zip(known, ends, strict=False))
+    return flat, tuple(tuple(firsts[id(layer.bias)] for layer in tower) for tower in towers)
 
 
 def _blocks(piece: np.ndarray, block: int) -> np.ndarray:
@@ -230,8 +250,9 @@ def read(blob: bytes) -> Layout:
         Piece(**{**p, "kept": tuple(map(tuple, p["kept"]))}) for p in plain.pop("pieces")
     )
     uses = tuple(tuple(tuple(layer) for layer in tower) for tower in plain.pop("uses"))
+    biases = tuple(tuple(tower) for tower in plain.pop("biases"))
     tables = tuple(tuple(shape) for shape in plain.pop("tables"))
-    return Layout(pieces=pieces, uses=uses, tables=tables, parts=parts, **plain)
+    return Layout(pieces=pieces, uses=uses, biases=biases, tables=tables, parts=parts, **plain)
 
 
 def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:

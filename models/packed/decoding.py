@@ -22,7 +22,8 @@ class Blocks:
     Attributes:
       piece: the number of its piece of a kernel.
       segment: task * pieces + piece.
-      output, input: where in the piece; of its first connection.
+      output, input: where in the piece; of its first connection. A bias has no input, it counts
+        as a connection to a further one, which is always 1.
       values: its weights, [blocks, B].
     """
 
@@ -63,6 +64,22 @@ def blocks(blob: tf.Tensor, layout: Layout, kind: tf.DType) -> Blocks:
     )
 
 
+def with_biases(found: Blocks, layout: Layout, at: Places, biases: tf.Tensor) -> Blocks:
+    """Adds the sparse layers' biases, as far as Places has them among the entries."""
+    where = [
+        (p, t * len(layout.pieces) + p, output, layout.pieces[p].inputs, first + output)
+        for t, tower in enumerate(layout.uses)
+        for (*_, p), first in zip(tower, layout.biases[t], strict=True)
+        for output in range(0, layout.pieces[p].outputs, layout.block)
+        if at.sparse[t * len(layout.pieces) + p] >= 0
+    ]
+    piece, segment, output, input_, first = tf.unstack(tf.constant(where, tf.int32), axis=1)
+    values = tf.gather(biases, first[:, None] + tf.range(layout.block))
+    more = (piece, segment, output, input_, values)
+    all_ = (found.piece, found.segment, found.output, found.input, found.values)
+    return Blocks(*(tf.concat(both, axis=0) for both in zip(all_, more, strict=True)))
+
+
 def sparse(found: Blocks, layout: Layout, at: Places) -> tuple[tf.Tensor, tf.Tensor]:
     """The flat variables of sparse layers.
 
@@ -71,10 +88,9 @@ def sparse(found: Blocks, layout: Layout, at: Places) -> tuple[tf.Tensor, tf.Ten
       Blocks: values [entries * B], each group of outputs as a matrix [B, its blocks]; and the
       blocks' inputs, [entries].
     """
-    wanted = tf.where(_looked_up(at.sparse, found.segment) >= 0)[:, 0]
-    f = found.chosen(wanted)
-    if layout.block == 1:
-        f = f.chosen(tf.argsort(_tile_key(f.segment, f.output, f.input, layout)))
+    f = found.chosen(tf.where(_looked_up(at.sparse, found.segment) >= 0)[:, 0])
+    order = _tile_key if layout.block == 1 else _group_key
+    f = f.chosen(tf.argsort(order(f.segment, f.output, f.input, layout)))
     rank = tf.range(tf.size(f.segment)) - _looked_up(at.ranks, f.segment)
     entry = _looked_up(at.sparse, f.segment) + rank
     if layout.block == 1:
@@ -125,6 +141,14 @@ def _bits(blob: tf.Tensor, layout: Layout, task: int, count: tf.Tensor) -> tf.Te
 
 def _looked_up(table: Sequence[int] | np.ndarray, which: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.constant(np.asarray(table, np.int32)), which)
+
+
+def _group_key(segment: tf.Tensor, out: tf.Tensor, in_: tf.Tensor, layout: Layout) -> tf.Tensor:
+    """Orders blocks by segment, then group by group."""
+    outputs = max(p.outputs for p in layout.pieces)
+    inputs = max(p.inputs for p in layout.pieces) + 1  # the bias's
+    key = tf.cast(segment, tf.int64) * outputs + tf.cast(out, tf.int64)
+    return key * inputs + tf.cast(in_, tf.int64)
 
 
 def _tile_key(segment: tf.Tensor, out: tf.Tensor, in_: tf.Tensor, layout: Layout) -> tf.Tensor:

@@ -67,6 +67,7 @@ def _packed(blob: bytes) -> dict[str, Any]:
     masked = {
         "tickets": layout.bytes_of("gaps", "ticket"),
         "values": layout.bytes_of("value"),
+        "biases": layout.bytes_of("bias"),
         "embeddings": layout.bytes_of("table", "scale"),
     }
     found: dict[str, Any] = {

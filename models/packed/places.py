@@ -22,7 +22,8 @@ class Places:
       ranks: entries of all segments before it, gaps not counted.
       groups: its first group of outputs in `kept`.
       dense: a matrix's first cell in `matrices`.
-      kept: entries of each group of outputs of sparse segments, one segment after another.
+      kept: entries of each group of outputs of sparse segments, one segment after another; with
+        blocks, a layer's last piece has an entry more in each group, the bias.
       entries, cells: of all, gaps between segments included.
     """
 
@@ -44,7 +45,9 @@ def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Place
     for t, tower in enumerate(layout.uses):
         for layer in sparse:
             for p in tower[layer]:
-                groups = layout.pieces[p].kept[t]
+                groups = list(layout.pieces[p].kept[t])
+                if layout.block > 1 and p == tower[layer][-1]:
+                    groups = [n + 1 for n in groups]
                 for kind, start in (("s", end), ("r", rank), ("g", len(kept))):
                     starts[kind][t * count + p] = start
                 kept += groups

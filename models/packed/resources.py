@@ -7,6 +7,7 @@ like any other weights.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,11 +63,13 @@ class View:
 
     Attributes:
       layout, places: how.
-      values, indices, matrices: the variables' values; None where there is nothing of the kind.
+      biases, values, indices, matrices: the variables' values; None where there is nothing of the
+        kind.
     """
 
     layout: Layout
     places: Places
+    biases: tf.Tensor
     values: tf.Tensor | None
     indices: tf.Tensor | None
     matrices: tf.Tensor | None
@@ -81,27 +84,72 @@ class View:
         flat = tf.slice(self.matrices, [start], [inputs * outputs])
         return tf.reshape(flat, [inputs, outputs])
 
-    def sparse_product(self, task: int, layer: int, piece: int, x: tf.Tensor) -> tf.Tensor:
-        """W' x, W the piece's masked kernel: x [inputs, batch] -> [outputs, batch]."""
-        number = self.layout.uses[task][layer][piece]
-        shape = self.layout.pieces[number]
-        count = sum(shape.kept[task])
+    def bias(self, task: int, layer: int) -> tf.Tensor:
+        """A layer's bias, [outputs]."""
+        outputs = self.layout.pieces[self.layout.uses[task][layer][0]].outputs
+        return tf.slice(self.biases, [self.layout.biases[task][layer]], [outputs])
+
+    def columns(self, rows: tf.Tensor) -> tf.Tensor:
+        """[batch, inputs] -> what `sparse` takes: [inputs, batch]; with blocks, a row of ones more.
+
+        There the biases are weights of this last input: adding them apart would take a pass over
+        all hidden units, which is much where few connections are left.
+        """
+        turned = tf.transpose(rows)
+        return tf.concat([turned, tf.ones([1, tf.shape(rows)[0]])], 0) if self._blocks else turned
+
+    def sparse(self, task: int, layer: int, columns: Sequence[tf.Tensor], last: bool) -> tf.Tensor:
+        """relu(W' x + b): a hidden layer as columns.
+
+        Args:
+          task, layer: whose kernel.
+          columns: [inputs, batch] of each of its pieces, from `columns` or from here.
+          last: no sparse layer follows, so [outputs, batch] without a row of ones.
+        """
+        product = self._block_product if self._blocks else self._product
+        numbers = self.layout.uses[task][layer]
+        ones = self._blocks and not last
+        parts = [
+            product(task, number, x, (float(number == numbers[-1]) if ones else None))
+            for number, x in zip(numbers, columns, strict=True)
+        ]
+        summed = functools.reduce(tf.add, parts)
+        if not self._blocks:
+            # Outputs as channels: faster than adding [outputs, 1] by broadcasting.
+            bias = self.bias(task, layer)
+            summed = tf.nn.bias_add(summed[None], bias, data_format="NCW")[0]
+        return tf.nn.relu(summed)
+
+    @property
+    def _blocks(self) -> bool:
+        return self.layout.block > 1
+
+    def _product(self, task: int, number: int, x: tf.Tensor, _: None) -> tf.Tensor:
+        """W' x of a piece: x [inputs, batch] -> [outputs, batch]."""
+        piece = self.layout.pieces[number]
+        count = sum(piece.kept[task])
         if not count:  # an empty segment has no place
-            return tf.zeros([shape.outputs, tf.shape(x)[1]])
+            return tf.zeros([piece.outputs, tf.shape(x)[1]])
         start = self.places.sparse[task * len(self.layout.pieces) + number]
-        if self.layout.block > 1:
-            return self._block_product(start, shape.kept[task], x)
         indices = tf.slice(self.indices, [2 * start], [2 * count])
         return tf.raw_ops.SparseTensorDenseMatMul(
             a_indices=tf.reshape(indices, [count, 2]),
             a_values=tf.slice(self.values, [start], [count]),
-            a_shape=tf.constant([shape.outputs, shape.inputs], tf.int64),
+            a_shape=tf.constant([piece.outputs, piece.inputs], tf.int64),
             b=x,
         )
 
-    def _block_product(self, start: int, kept: Sequence[int], x: tf.Tensor) -> tf.Tensor:
-        """As many small dense products as groups of outputs, each of the inputs that it keeps."""
-        block, made = self.layout.block, []
+    def _block_product(
+        self, task: int, number: int, x: tf.Tensor, further: float | None
+    ) -> tf.Tensor:
+        """W' x of a piece, as many small dense products as groups of outputs.
+
+        Each is with the inputs that it keeps. `further` fills a row more of the result.
+        """
+        segment, block = task * len(self.layout.pieces) + number, self.layout.block
+        start, group = int(self.places.sparse[segment]), self.places.groups[segment]
+        kept = self.places.kept[group : group + self.layout.pieces[number].outputs // block]
+        made = []
         for together in _joined(kept):
             count = sum(together)
             rows = tf.gather(x, tf.slice(self.indices, [start], [count])) if count else None
@@ -114,6 +162,8 @@ class View:
                 mine = rows if n == count else tf.slice(rows, [at, 0], [n, -1])
                 made.append(tf.matmul(tf.reshape(flat, [block, n]), mine))
                 start, at = start + n, at + n
+        if further is not None:
+            made.append(tf.fill([1, tf.shape(x)[1]], further))
         return tf.concat(made, axis=0)
 
 
@@ -149,6 +199,8 @@ class Weights(tf.Module):
         def slot(name: str, shape: Sequence[int], dtype: tf.DType) -> Slot:
             return Slot(f"{unique}/{name}", shape, dtype)
 
+        if layout.bias_count:
+            self.biases = slot("biases", [layout.bias_count], tf.float32)
         if self._places.entries:
             entries, block = self._places.entries, layout.block
             self.values = slot("values", [entries * block], tf.float32)
@@ -163,6 +215,7 @@ class Weights(tf.Module):
             for k, (rows, _) in enumerate(layout.tables)
             if layout.embeddings == "int8"
         ]
+        self.depths = [len(tower) for tower in layout.uses]
         self._loader = _Loader(f"{unique}/loader", self)
 
     def load(self) -> None:
@@ -173,10 +226,15 @@ class Weights(tf.Module):
         )
         with tf.control_dependencies([intact] if intact is not None else []):
             blob = tf.identity(blob)
-        if self._places.entries or self._places.cells:
+        if self._layout.uses:
+            biases = decoding.numbers(blob, self._layout, "bias", tf.float32)
+            self.biases.assign(biases)
             found = decoding.blocks(blob, self._layout, KINDS[self._layout.weights])
             if self._places.entries:
-                values, indices = decoding.sparse(found, self._layout, self._places)
+                entries = found
+                if self._layout.block > 1:
+                    entries = decoding.with_biases(found, self._layout, self._places, biases)
+                values, indices = decoding.sparse(entries, self._layout, self._places)
                 self.values.assign(values)
                 self.indices.assign(indices)
             if self._places.cells:
@@ -200,7 +258,7 @@ class Weights(tf.Module):
         values = self.values.read() if self._places.entries else None
         indices = self.indices.read() if self._places.entries else None
         matrices = self.matrices.read() if self._places.cells else None
-        return View(self._layout, self._places, values, indices, matrices)
+        return View(self._layout, self._places, self.biases.read(), values, indices, matrices)
 
 
 class _Loader(tf.saved_model.experimental.TrackableResource):

@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from ncs4cvr.models.packed.inlining import inline, rewire
 
-SHAPES = "_output_shapes"
+SHAPES, LOWERED = "_output_shapes", "_lower_using_switch_merge"
 NAMED = ("shared_name", "_gradient_op_type")  # attributes of nodes whose names count
 
 
@@ -23,6 +23,9 @@ def slim(folder: str) -> None:
     (a node's name may be the resource's) or that has a gradient of its own (Python's loader looks
     its tensors up) stays as it is.
 
+    A choice between ways calls the one that it takes. Lowered, as TensorFlow does by default, the
+    nodes of the others would be visited with every request, too, to be told that they are dead.
+
     Args:
       folder: of the SavedModel.
     """
@@ -34,6 +37,8 @@ def slim(folder: str) -> None:
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 node.attr.pop(SHAPES, None)
+                if node.op.endswith("Case"):
+                    node.attr.pop(LOWERED, None)
             if not _called_by_name(function):
                 _merge_constants(function)
                 _shorten(function)

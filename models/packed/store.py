@@ -33,7 +33,7 @@ class Packing:
 
 
 class PlainWeights(tf.Module):
-    """Folded kernels W * M_t and embeddings as float32 variables; the face of `Weights`.
+    """Folded kernels W * M_t, biases and embeddings as float32 variables; the face of `Weights`.
 
     Args:
       towers: the tasks' layers.
@@ -44,6 +44,8 @@ class PlainWeights(tf.Module):
         super().__init__(name="plain")
         self.tables = [tf.Variable(table) for table in tables]
         self.kernels = [[tf.Variable(l_.kernel * l_.mask) for l_ in tower] for tower in towers]
+        self.biases = _variables([[layer.bias for layer in tower] for tower in towers])
+        self.depths = [len(tower) for tower in towers]
         self._splits = [[layer.split for layer in tower] for tower in towers]
 
     def rows(self, table: int, ids: tf.Tensor) -> tf.Tensor:
@@ -53,6 +55,10 @@ class PlainWeights(tf.Module):
     def opened(self) -> PlainWeights:
         """Itself: variables are read where they are used."""
         return self
+
+    def bias(self, task: int, layer: int) -> tf.Tensor:
+        """A layer's bias, [outputs]."""
+        return tf.convert_to_tensor(self.biases[task][layer])
 
     def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
         """A layer's masked kernel [inputs, outputs], or a piece of it."""
@@ -65,7 +71,7 @@ class PlainWeights(tf.Module):
 def plain(towers: asset.Towers, tables: Sequence[np.ndarray]) -> tuple[PlainWeights, Towers | None]:
     """Variables, and the masked layers that read them; None where there are none."""
     weights = PlainWeights(towers, tables)
-    return weights, Towers(weights, _biases(towers), {0: 0}) if towers else None
+    return weights, Towers(weights, {0: 0}) if towers else None
 
 
 def packed(
@@ -103,7 +109,7 @@ def packed(
     dense = range(min(choice.values()), len(towers[0])) if towers else ()
     weights = Weights(path, layout, sparse, dense)
     weights.load()
-    return weights, Towers(weights, _biases(towers), choice) if towers else None
+    return weights, Towers(weights, choice) if towers else None
 
 
 def _timed(
@@ -125,13 +131,10 @@ def compute_of(folder: str) -> dict[str, Any]:
         return dict(asset.read(blob.read()).notes.get("compute", {}))
 
 
-def _biases(towers: asset.Towers) -> list[list[tf.Variable]]:
-    """[task][layer]; a bias that tasks have in common is one variable."""
-    made: dict[int, tf.Variable] = {}
-    for layer in (layer for tower in towers for layer in tower):
-        if id(layer.bias) not in made:
-            made[id(layer.bias)] = tf.Variable(layer.bias)
-    return [[made[id(layer.bias)] for layer in tower] for tower in towers]
+def _variables(arrays: Sequence[Sequence[np.ndarray]]) -> list[list[tf.Variable]]:
+    """[task][layer]; what tasks have in common is one variable."""
+    made = {id(array): tf.Variable(array) for tower in arrays for array in tower}
+    return [[made[id(array)] for array in tower] for tower in arrays]
 
 
 def _write(path: str, blob: bytes) -> None:

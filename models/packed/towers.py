@@ -22,8 +22,7 @@ class Towers(tf.Module):
     """h_l = relu(h_{l-1} W_l + b_l), W_l = W * M_t, for every task t.
 
     Args:
-      weights: decoded kernels.
-      biases: [task][layer].
+      weights: decoded kernels and biases.
       choice: smallest batch -> how many layers, counted from the first, are computed sparsely from
         there on; 0 must be among the batches.
     """
@@ -31,11 +30,10 @@ class Towers(tf.Module):
     def __init__(
         self,
         weights: Weights | PlainWeights,
-        biases: Sequence[Sequence[tf.Variable]],
         choice: Mapping[int, int],
     ):
         super().__init__(name="towers")
-        self.weights, self.biases = weights, biases
+        self.weights = weights
         self._choice = sorted(choice.items())
 
     def __call__(self, inputs: Sequence[Parts]) -> list[tf.Tensor]:
@@ -55,9 +53,7 @@ class Towers(tf.Module):
     def way(self, sparse_layers: int) -> Callable[[Sequence[Parts]], list[tf.Tensor]]:
         """One way to compute: the first `sparse_layers` layers as sparse products."""
         # Read out here: inside the branches every use of a variable would cost nodes of the graph.
-        read = {id(b): tf.convert_to_tensor(b) for tower in self.biases for b in tower}
-        biases = [[read[id(b)] for b in tower] for tower in self.biases]
-        return _Way(self.weights.opened(), biases, sparse_layers)
+        return _Way(self.weights.opened(), self.weights.depths, sparse_layers)
 
 
 @dataclass(frozen=True)
@@ -65,20 +61,20 @@ class _Way:
     """Computes the towers with a given number of sparse layers."""
 
     kernels: View | PlainWeights
-    biases: Sequence[Sequence[tf.Tensor]]
+    depths: Sequence[int]
     sparse_layers: int
 
     def __call__(self, inputs: Sequence[Parts]) -> list[tf.Tensor]:
         turned: dict[int, tf.Tensor] = {}  # tasks may have the same inputs: turned once
         if self.sparse_layers:
             for x in {id(x): x for parts in inputs for x in parts}.values():
-                turned[id(x)] = tf.transpose(x)
+                turned[id(x)] = self.kernels.columns(x)
         hidden = []
         for task, parts in enumerate(inputs):
             rows = parts
             if self.sparse_layers:
                 rows = [self._sparse(task, [turned[id(x)] for x in parts])]
-            for layer in range(self.sparse_layers, len(self.biases[task])):
+            for layer in range(self.sparse_layers, self.depths[task]):
                 rows = [self._dense(task, layer, rows)]
             hidden.append(tf.cast(rows[0], tf.float32))
         return hidden
@@ -89,14 +85,8 @@ class _Way:
         Returns [batch, outputs].
         """
         for layer in range(self.sparse_layers):
-            products = [
-                self.kernels.sparse_product(task, layer, piece, x)
-                for piece, x in enumerate(columns)
-            ]
-            summed = functools.reduce(tf.add, products)
-            # Outputs as channels: faster than adding [outputs, 1] by broadcasting.
-            biased = tf.nn.bias_add(summed[None], self.biases[task][layer], data_format="NCW")
-            columns = [tf.nn.relu(biased[0])]
+            last = layer + 1 == self.sparse_layers
+            columns = [self.kernels.sparse(task, layer, columns, last)]
         return tf.transpose(columns[0])
 
     def _dense(self, task: int, layer: int, rows: Parts) -> tf.Tensor:
@@ -106,7 +96,8 @@ class _Way:
         else:
             x = rows[0] if len(rows) == 1 else tf.concat(rows, axis=1)
             summed = self._product(task, layer, x)
-        return tf.nn.relu(tf.nn.bias_add(summed, tf.cast(self.biases[task][layer], summed.dtype)))
+        bias = self.kernels.bias(task, layer)
+        return tf.nn.relu(tf.nn.bias_add(summed, tf.cast(bias, summed.dtype)))
 
     def _product(self, task: int, layer: int, x: tf.Tensor, piece: int | None = None) -> tf.Tensor:
         kernel = self.kernels.dense(task, layer, piece)
