@@ -124,7 +124,7 @@ class View:
     def _blocks(self) -> bool:
         return self.layout.block > 1
 
-    def _product(self, task: int, number: int, x: tf.Tensor, _: None) -> tf.Tensor:
+    def _product(self, task: int, number: int, x: tf.Tensor, _: float | None) -> tf.Tensor:
         """W' x of a piece: x [inputs, batch] -> [outputs, batch]."""
         piece = self.layout.pieces[number]
         count = sum(piece.kept[task])
