@@ -29,6 +29,8 @@ EXEMPT = {
     "learns pCTCVR = pCTR * pCVR: it needs a task whose `given` is another task's label; use "
     "another sharing": TRAINING,
     "connections of the": DEFECT,
+    "; compute=sparse or compute=dense does without):": "a process that fails: "
+    "tests/models/packed/test_served.py",
     ": the code has changed since; do `ncs4cvr run` again": "of an export by newer code",
     ", expected <component>/<output>/<number>; do `ncs4cvr run` again": INSIDE,
     ": the training split has no rows; widen its days": TRAINING,

@@ -134,6 +134,17 @@ def cases(Case, recipe, USAGE, **_):
             "use a multiple of 3",
         ),
         setting("no hidden layer", "hidden=0", "hidden", "such as (256, 128)", "got (0,)"),
+        setting(
+            "blocks of a size that there is not",
+            "ticket_block=7",
+            "ticket_block must be 1 (single connections) or one of (16, 32, 64), got 7",
+        ),
+        setting(
+            "blocks that do not divide a layer",
+            "ticket_block=64 --set hidden=256,100",
+            "ticket_block=64 must divide every size of hidden, got (256, 100)",
+            "use such sizes, or ticket_block=1",
+        ),
         setting("a tower without a size", "tower=0", "tower", "or () for none", "got (0,)"),
         setting(
             "no schema of that name",
