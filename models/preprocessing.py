@@ -158,8 +158,11 @@ def _ids(f: Feature, words: tf.SparseTensor, tables: dict[str, Any]) -> tf.Spars
         table = tft.vocabulary(words, frequency_threshold=f.min_count, vocab_filename=_file(f))
         tables[f.vocabulary] = table, f.hash_buckets
     table, hash_buckets = tables[f.vocabulary]
-    ids = tft.apply_vocabulary(words, table, num_oov_buckets=hash_buckets)
-    return _with_values(ids, ids.values + 1)
+    ids = tft.apply_vocabulary(words, table)
+    # As with num_oov_buckets=hash_buckets, for which TFT makes every table twice.
+    known = tft.get_num_buckets_for_transformed_feature(ids)
+    others = known + tf.strings.to_hash_bucket_fast(words.values, hash_buckets)
+    return _with_values(ids, 1 + tf.where(ids.values < 0, others, ids.values))
 
 
 def _words(f: Feature, x: tf.SparseTensor) -> tf.SparseTensor:
