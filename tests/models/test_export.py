@@ -207,7 +207,8 @@ def test_other_sharings_answer_as_their_trainer(world, recipe, sharing, examples
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_every_sharing_answers_as_it_was_trained(world, examples, recipe, kind, tmp_path):
     batch = next(iter(world.valid.in_order()))
-    model = starts.build(recipe.replace(sharing=kind, tower=(3,), experts=2), world.sizes, batch)
+    changed = recipe.replace(sharing=kind, tower=(3,), experts=2, compute="sparse")
+    model = starts.build(changed, world.sizes, batch)
     exporting.export(model, world.graph, str(tmp_path), examples)  # checks the answers itself
     saved = _answers(tf.saved_model.load(str(tmp_path)), examples)
     np.testing.assert_allclose(saved["ctcvr"], saved["ctr"] * saved["cvr"], rtol=1e-5)
@@ -233,7 +234,7 @@ def _same_request(rows):
 def test_a_ranking_request_answers_as_its_rows_would(
     world, examples, recipe, kind, interaction, tmp_path
 ):
-    changed = recipe.replace(sharing=kind, interaction=interaction)
+    changed = recipe.replace(sharing=kind, interaction=interaction, compute="dense")
     model = starts.build(changed, world.sizes, next(iter(world.valid.in_order())))
     exporting.export(model, world.graph, str(tmp_path), examples)
     saved = tf.saved_model.load(str(tmp_path))
