@@ -100,7 +100,7 @@ def prune_blocks(
 
 def block_of(masks: Sequence[np.ndarray]) -> int:
     """The largest of BLOCKS of which every mask is made, or 1."""
-    for block in BLOCKS:
+    for block in reversed(BLOCKS):
         if all(mask.shape[1] % block == 0 for mask in masks):
             cut = (_in_blocks(mask, block) for mask in masks)
             if all((each == each[:, :, :1]).all() for each in cut):

@@ -27,7 +27,7 @@ SHARINGS = (
 )
 CONTROLS = ("", "random", "new_start", "union")  # and "only_<task>"
 INTERACTIONS = ("dot", "concat")
-BLOCKS = (16, 32, 64)  # outputs that one decision of a ticket may cover
+BLOCKS = (16, 32, 64)  # outputs that one decision of a ticket may cover, ascending
 
 
 @dataclass(frozen=True)
