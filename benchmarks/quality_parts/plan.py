@@ -75,9 +75,8 @@ class Plan:
             options = tuple(sorted(settings.items()))
             recipe = without_search(self.recipe.replace(seed=seed))
             return Cell("boost", model.name, recipe, self.data, self.folder, options)
-        recipe = self.recipe.replace(**{**settings, **model.fixed, "seed": seed})
+        recipe = self._base(model).replace(**{**settings, **model.fixed, "seed": seed})
         if recipe.sharing != "ncs4cvr":
-            recipe = without_search(recipe)
             return Cell("train", model.name, recipe, self.data, self.folder)
         search = self._search(recipe)
         return Cell("train", model.name, recipe, self.data, self.folder, (), search)
@@ -107,7 +106,7 @@ class Plan:
         shape = drawn.pop("shape")
         if not number and len(shape) == len(self.recipe.hidden):
             shape = self.recipe.hidden
-        recipe = self.recipe.replace(**{**drawn, **model.fixed})
+        recipe = self._base(model).replace(**{**drawn, **model.fixed})
         hidden = sizes.scaled(recipe, shape, self.budget, self.inputs)
         got = sizes.dense_parameters(recipe.replace(hidden=hidden), self.inputs)
         if abs(got / self.budget - 1) > TOLERANCE:
@@ -136,6 +135,11 @@ class Plan:
         name = f"{control or 'ncs4cvr'}@{removed:.0%}"
         search = self._search(recipe)
         return Cell("train", name, recipe, self.data, self.folder, (), search)
+
+    def _base(self, model: Model) -> Recipe:
+        """The recipe of which a model's cells are made; a search is for those with tickets."""
+        tickets = model.fixed["sharing"] == "ncs4cvr"
+        return self.recipe if tickets else without_search(self.recipe)
 
     def _search(self, recipe: Recipe) -> Cell:
         """The search whose tickets a recipe takes; what it does not depend on is left out."""

@@ -88,7 +88,8 @@ def _own(model: Ranker) -> list[tf.Variable]:
 def scaled(recipe: Recipe, shape: Sequence[int], budget: int, inputs: int) -> tuple[int, ...]:
     """Hidden sizes in the proportions of `shape` whose model comes nearest to the budget.
 
-    The search halves an interval of widths; parameters grow with the width.
+    The search halves an interval of widths; parameters grow with the width. Sizes are multiples of
+    STEP, and of the recipe's `ticket_block`.
 
     Args:
       recipe: the model; its `hidden` does not matter.
@@ -97,16 +98,18 @@ def scaled(recipe: Recipe, shape: Sequence[int], budget: int, inputs: int) -> tu
       inputs: of the dense layers.
     """
 
+    step = max(STEP, recipe.ticket_block)
+
     def hidden(width: int) -> tuple[int, ...]:
-        return tuple(max(STEP, round(width * s / shape[0] / STEP) * STEP) for s in shape)
+        return tuple(max(step, round(width * s / shape[0] / step) * step) for s in shape)
 
     def parameters(width: int) -> int:
         return dense_parameters(recipe.replace(hidden=hidden(width)), inputs)
 
-    low, high = STEP, 2 * STEP
+    low, high = step, 2 * step
     while parameters(high) < budget:
         low, high = high, 2 * high
-    while high - low > STEP:
-        middle = (low + high) // 2 // STEP * STEP
+    while high - low > step:
+        middle = (low + high) // 2 // step * step
         low, high = (middle, high) if parameters(middle) < budget else (low, middle)
     return hidden(min((low, high), key=lambda w: abs(parameters(w) - budget)))

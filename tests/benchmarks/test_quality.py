@@ -86,7 +86,7 @@ def test_only_cells_with_tickets_depend_on_how_the_recipe_searches(plan, models)
         moved = dataclasses.replace(plan, recipe=RECIPE.replace(**{field: value}))
         for name in ("shared_bottom", "lightgbm"):
             assert moved.cell(models[name], 1).path == plan.cell(models[name], 1).path
-        chosen = dict(plan.settings(models["ncs4cvr"]), **{field: value})
+        chosen = dict(moved.settings(models["ncs4cvr"]), **{field: value})
         ours = plan.cell(models["ncs4cvr"], 1, chosen)
         assert ours.path != plan.cell(models["ncs4cvr"], 1).path
         assert ours.search.path != plan.cell(models["ncs4cvr"], 1).search.path
