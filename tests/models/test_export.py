@@ -4,7 +4,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -12,7 +11,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import starts
@@ -149,14 +147,6 @@ def test_it_holds_no_masks_and_no_optimizer(folder, model, unpack):
     pieces = unpack(_asset(folder))[0]
     assert sum(max(map(sum, p.kept)) for p in layout.pieces) <= sum(int(k.sum()) for k in kept)
     assert {len(tower) for tower in pieces} == {len(layout.pieces)}
-
-
-def test_every_table_of_words_is_made_once(folder):
-    """A table takes a loader longer than all layers, and memory for every user and video."""
-    saved = saved_model_pb2.SavedModel.FromString(Path(folder, "saved_model.pb").read_bytes())
-    functions = saved.meta_graphs[0].graph_def.library.function
-    ops = Counter(node.op for function in functions for node in function.node_def)
-    assert ops["HashTableV2"] == ops["LookupTableFindV2"] > 0
 
 
 def test_every_tasks_kernels_are_in_the_asset_bit_by_bit(folder, model, unpack):

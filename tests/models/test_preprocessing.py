@@ -2,10 +2,12 @@
 
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 ROW = {"tab": [0]}  # the one column that may not be missing
 
@@ -193,3 +195,11 @@ def test_serving_needs_no_labels(world, encode):
     spec = {c: world.graph.raw_feature_spec()[c] for c in columns}
     parsed = tf.io.parse_example([encode(world.rows[0])], spec)
     assert "click" not in world.graph.transform_features_layer()(parsed)
+
+
+def test_every_table_of_words_is_made_once(world):
+    """Tables take a loader longer than all layers do, and memory for every user and video."""
+    path = Path(world.graph.transform_savedmodel_dir, "saved_model.pb")
+    graph = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs[0]
+    ops = Counter(node.op for f in graph.graph_def.library.function for node in f.node_def)
+    assert ops["HashTableV2"] == ops["LookupTableFindV2"] > 0
