@@ -10,7 +10,7 @@ from tensorflow_model_analysis.proto import config_pb2
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
-THRESHOLDS = 1_000  # of the AUC's histogram: ties within a bin cost less than 1e-5
+BATCHED = "ncs4cvr.components.batch_metrics"  # BatchedAUC, BatchedCalibration
 
 
 def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
@@ -47,14 +47,16 @@ def _metrics(recipe: Recipe, output: Task | Product) -> list[config_pb2.MetricCo
     gates = {gate.metric: gate for gate in recipe.gates}
     ratios = {label.name for label in recipe.log.labels if label.over}
     metrics = []
-    for kind, config in (
-        ("MeanSquaredError", {"name": f"{output.name}_mse"})
+    for module, kind, name in (
+        ("", "MeanSquaredError", f"{output.name}_mse")
         if output.label in ratios
-        else ("AUC", {"name": f"{output.name}_auc", "num_thresholds": THRESHOLDS}),
-        ("Calibration", {"name": f"{output.name}_calibration"}),
+        else (BATCHED, "BatchedAUC", f"{output.name}_auc"),
+        (BATCHED, "BatchedCalibration", f"{output.name}_calibration"),
     ):
-        metric = config_pb2.MetricConfig(class_name=kind, config=json.dumps(config))
-        if gate := gates.get(str(config["name"])):
+        metric = config_pb2.MetricConfig(
+            module=module, class_name=kind, config=json.dumps({"name": name})
+        )
+        if gate := gates.get(name):
             # A plain `threshold` would hold every slice to it, however small.
             metric.per_slice_thresholds.add(
                 slicing_specs=[config_pb2.SlicingSpec()], threshold=_threshold(gate)

@@ -25,17 +25,30 @@ CONFIG = text_format.Parse(
     slicing_specs {}
     metrics_specs {
       output_names: "ctr"
-      metrics { class_name: "AUC" config: '{"name": "ctr_auc", "num_thresholds": 1000}' }
-      metrics { class_name: "Calibration" config: '{"name": "ctr_calibration"}' }
+      metrics {
+        module: "ncs4cvr.components.batch_metrics" class_name: "BatchedAUC"
+        config: '{"name": "ctr_auc"}'
+      }
+      metrics {
+        module: "ncs4cvr.components.batch_metrics" class_name: "BatchedCalibration"
+        config: '{"name": "ctr_calibration"}'
+      }
     }
     metrics_specs {
       output_names: "cvr" example_weights { weighted: true }
-      metrics { class_name: "AUC" config: '{"name": "cvr_auc", "num_thresholds": 1000}' }
-      metrics { class_name: "Calibration" config: '{"name": "cvr_calibration"}' }
+      metrics {
+        module: "ncs4cvr.components.batch_metrics" class_name: "BatchedAUC"
+        config: '{"name": "cvr_auc"}'
+      }
+      metrics {
+        module: "ncs4cvr.components.batch_metrics" class_name: "BatchedCalibration"
+        config: '{"name": "cvr_calibration"}'
+      }
     }
     metrics_specs {
       output_names: "watch"
       metrics { class_name: "MeanSquaredError" config: '{"name": "watch_mse"}' }
+      metrics { class_name: "Calibration" config: '{"name": "watch_calibration"}' }
     }
     options { include_default_metrics { value: false } }
     """,
@@ -109,6 +122,7 @@ def test_metrics_of_batches_are_those_of_all_their_rows(model, batch_size, tmp_p
     assert found["ctr_calibration"] == pytest.approx(3.0 / 4)
     assert found["cvr_calibration"] == pytest.approx(1.6 / 2)
     assert found["watch_mse"] == pytest.approx((0.25 + 0.25) / 6)
+    assert found["watch_calibration"] == pytest.approx(1)  # TFMA's own, too
 
 
 def extracts(label):
