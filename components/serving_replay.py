@@ -7,6 +7,7 @@ gets answers.npz, measured.json and warmup). Imports nothing of ours, and hides 
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -15,7 +16,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-ABSENT = ("ncs4cvr", "tfx", "tfx_bsl", "tensorflow_transform", "tensorflow_recommenders")
+ABSENT = (
+    "ncs4cvr",
+    "tfx",
+    "tfx_bsl",
+    "tensorflow_transform",
+    "tensorflow_recommenders",
+    "keras",
+    "tf_keras",
+)
 if __name__ == "__main__":
     for absent in ABSENT:
         sys.modules[absent] = None  # type: ignore[assignment]  # importing it fails
@@ -63,13 +72,14 @@ class Model:
 # How recorded rows become the inputs of a signature -----------------------------------------
 
 
-def feed_examples(model: Model, rows: Sequence[bytes]) -> Columns:
+def feed_examples(model: Model, rows: tuple[bytes, ...]) -> Columns:
     """serving_default: serialized tf.Examples as they were recorded."""
     (name,) = model.inputs("serving_default")
     return {name: np.array(rows, object)}
 
 
-def feed_columns(model: Model, rows: Sequence[bytes]) -> Columns:
+@functools.cache  # rank is asked with the rows that predict was, and compared row by row
+def feed_columns(model: Model, rows: tuple[bytes, ...]) -> Columns:
     """predict: a dense tensor per raw column, gaps filled with the type's word for missing."""
     specs = model.inputs("predict")
     parsed = tf.io.parse_example(
@@ -86,7 +96,7 @@ def feed_columns(model: Model, rows: Sequence[bytes]) -> Columns:
     return columns
 
 
-def feed_request(model: Model, rows: Sequence[bytes]) -> Columns:
+def feed_request(model: Model, rows: tuple[bytes, ...]) -> Columns:
     """rank: what belongs to the request from the first row, what belongs to a candidate from all.
 
     A column belongs to the request where `rank` wants it once: with one axis less than `predict`,
@@ -105,16 +115,16 @@ def feed_request(model: Model, rows: Sequence[bytes]) -> Columns:
     }
 
 
-FEEDS: dict[str, Callable[[Model, Sequence[bytes]], Columns]] = {
+FEEDS: dict[str, Callable[[Model, tuple[bytes, ...]], Columns]] = {
     "serving_default": feed_examples,
     "predict": feed_columns,
     "rank": feed_request,
 }
 
 
-def row_by_row(model: Model, rows: Sequence[bytes]) -> dict[str, np.ndarray]:
+def row_by_row(model: Model, rows: tuple[bytes, ...]) -> dict[str, np.ndarray]:
     """What `rank` must answer: `predict` with the request's columns repeated on every row."""
-    columns = feed_columns(model, rows)
+    columns = dict(feed_columns(model, rows))
     for name in model.inputs("rank"):
         if _of_request(model, name):
             columns[name] = np.repeat(columns[name][:1], len(rows), axis=0)
@@ -174,7 +184,7 @@ def all_rows(model: Model, rows: Sequence[bytes]) -> dict[str, np.ndarray]:
     """What `serving_default` says of every row, in the largest batches."""
     parts: dict[str, list[np.ndarray]] = {}
     for first in range(0, len(rows), BATCH_SIZES[-1]):
-        columns = feed_examples(model, rows[first : first + BATCH_SIZES[-1]])
+        columns = feed_examples(model, tuple(rows[first : first + BATCH_SIZES[-1]]))
         for name, values in model.ask("serving_default", tensors(columns)).items():
             parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
@@ -200,7 +210,7 @@ def replay(
     stop = time.perf_counter() + SECONDS
     for number in itertools.count():
         at = np.arange(number * batch, (number + 1) * batch) % len(rows)
-        asked = [rows[i] for i in at]
+        asked = tuple(rows[i] for i in at)
         columns = tensors(FEEDS[signature](model, asked))
         began = time.perf_counter()
         answer = model.ask(signature, columns)
@@ -252,7 +262,7 @@ def write_warmup(model: Model, rows: Sequence[bytes], path: str) -> None:
 
     with tf.io.TFRecordWriter(path) as out:
         for signature, batch in itertools.product(sorted(model.signatures), BATCH_SIZES):
-            few = [rows[i % len(rows)] for i in range(min(batch, WARMUP_ROWS))]
+            few = tuple(rows[i % len(rows)] for i in range(min(batch, WARMUP_ROWS)))
             request = predict_pb2.PredictRequest(
                 model_spec=model_pb2.ModelSpec(name="ncs4cvr", signature_name=signature)
             )
