@@ -145,8 +145,8 @@ class Ranker(tfrs.models.Model):
             return counts
         part = self.workers / strategy.num_replicas_in_sync  # all devices of a worker bring it
         # A product first: what is summed must have been made on the device.
-        total = strategy.run(lambda mine: exchange.summed([mine * part])[0], (counts,))
-        return strategy.experimental_local_results(total)[0]
+        mine = strategy.run(lambda mine: [mine * part], (counts,))
+        return strategy.experimental_local_results(exchange.summed(strategy, mine)[0])[0]
 
     def train_step(self, inputs, counts: tf.Tensor | None = None):
         """One joint step of all tasks, or one step a task in turn (`alternating`).
@@ -166,26 +166,28 @@ class Ranker(tfrs.models.Model):
         return {"loss": tf.add_n(losses_), **dict(zip(names, losses_, strict=True))}
 
     def _step(self, inputs, tasks: Sequence[int], counts: tf.Tensor) -> list[tf.Tensor]:
-        strategy = self.distribute_strategy
-        on_device = functools.partial(self._device_step, tasks=tasks)
+        strategy, variables = self.distribute_strategy, self.trainable_variables
         with self._only_tickets_move(tasks):
-            every = strategy.run(on_device, (inputs, counts))
-        return [strategy.experimental_local_results(loss)[0] for loss in every]
+            own = functools.partial(self._gradients, tasks=tasks)
+            gradients, losses_ = strategy.run(own, (inputs, counts))
+            moved = [v for g, v in zip(gradients, variables, strict=True) if g is not None]
+            own = [g for g in gradients if g is not None]
+            summed = exchange.summed(strategy, [*own, *losses_])
+            strategy.run(functools.partial(self._apply, moved), summed[: len(own)])
+        return [strategy.experimental_local_results(loss)[0] for loss in summed[len(own) :]]
 
-    def _device_step(self, inputs, counts: tf.Tensor, tasks: Sequence[int]) -> list[tf.Tensor]:
+    def _gradients(self, inputs, counts: tf.Tensor, tasks: Sequence[int]):
+        """This device's part of the gradients, None of what has none, and of the tasks' losses."""
         rows = exchange.own_rows(inputs, self.workers)
         with tf.GradientTape() as tape:
             every = self.task_losses(rows, True, counts)
             chosen = [every[t] for t in tasks]
             total = tf.add_n(chosen + self._penalty())
-        variables = self.trainable_variables
-        gradients = tape.gradient(total, variables)
-        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        own, moved = zip(*pairs, strict=True)
-        summed = exchange.summed([*own, *chosen])
-        pairs = list(zip(summed[: len(own)], moved, strict=True))
+        return tape.gradient(total, self.trainable_variables), chosen
+
+    def _apply(self, variables: Sequence[tf.Variable], *gradients) -> None:
+        pairs = zip(gradients, variables, strict=True)
         self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
-        return list(summed[len(own) :])
 
     def _only_tickets_move(self, tasks: Sequence[int]):
         # In joint steps the gradient outside the union of the tickets is 0 at every step, so that

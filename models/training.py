@@ -83,7 +83,7 @@ def train_epoch(
       title: of the progress display.
       stop: asked after every call of the compiled loop, told the steps taken by it; True ends the
         pass early.
-      steps_a_call: at most; 0 means STEPS_A_CALL; with several devices always 1.
+      steps_a_call: at most; 0 means STEPS_A_CALL.
 
     Raises:
       ValueError: the loss is not finite, or there is no row; says the step and the cures.
@@ -91,9 +91,7 @@ def train_epoch(
     started = shown = time.monotonic()
     losses: list[float] = []
     left, seen = iter(batches), 0
-    # What devices tell each other within one call must have one shape; rows that occur differ.
-    several_devices = model.distribute_strategy.num_replicas_in_sync > 1
-    asked = 1 if several_devices else steps_a_call or STEPS_A_CALL
+    asked = steps_a_call or STEPS_A_CALL
     while True:
         taken, rows_taken = model.compiled_steps(left, tf.constant(asked))
         losses.extend(taken.numpy())
