@@ -14,7 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-SMALLEST_ROOM = 1024  # rows a device; less would save nothing that can be measured
+SMALL_TABLE = 16_384  # rows; of such a table all travel, since finding those that occur costs more
+SMALLEST_ROOM = 1024  # rows in a slot
 HALF = 1 << 16  # a row's number travels as two floats, which hold whole numbers below 2^24 exactly
 
 
@@ -38,32 +39,32 @@ def part_of(batch: Mapping[str, tf.Tensor], part, parts: int) -> dict[str, tf.Te
 def summed(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Sequence[Any]:
     """The sums of tensors and gradients over all devices of all workers, in one exchange.
 
-    Of sparse gradients (IndexedSlices) only rows that occur travel, each once a device. Every
-    device has a slot of so many rows, and all have the same room: the least of `rooms` that holds
-    the rows of each. Which one that is they tell each other before, while gradients are made.
+    Of the sparse gradient (IndexedSlices) of a small table all rows travel, and with each how often
+    it occurs. Of a large one's only rows that occur do, each once a device: every device has a slot
+    for them, and all have the same room, the least of `rooms` that holds the rows of each. Which
+    one that is they tell each other before, while gradients are made.
 
     Args:
       strategy: in whose cross-replica context this is called.
       values: what its `run` returned, one a device each: float32 tensors and IndexedSlices.
 
     Returns:
-      Their sums, for its `run`. In those of sparse gradients a row occurs once for each device that
-      had it.
+      Their sums, for its `run`. Those of sparse gradients are IndexedSlices of rows that occur on
+      any device; of a large table, once for each device that had it.
     """
     if strategy.num_replicas_in_sync == 1:
         return values
+    large = [_table_rows(strategy.experimental_local_results(v)[0]) for v in values]
+    large = [rows for rows in large if rows > SMALL_TABLE]
+    if not large:
+        return strategy.run(_exchanged, values, {"room": 0})
     once = strategy.run(_rows_once, values)
-    first = [strategy.experimental_local_results(value)[0] for value in once]
-    tables = [_table_rows(value) for value in first if isinstance(value, tf.IndexedSlices)]
-    if not tables:
-        return strategy.run(_slots_summed, once, {"room": 0})
-    choice = rooms(max(tables))
     most = strategy.experimental_local_results(strategy.run(_most_rows, once))[0]
-    which = tf.math.count_nonzero(most > tf.constant(choice, tf.float32), dtype=tf.int32)
+    choice = rooms(max(large))
+    which = tf.math.count_nonzero(most > tf.constant(choice, most.dtype), dtype=tf.int32)
     # TensorFlow wants this outside of `run`.
-    return tf.switch_case(
-        which, [functools.partial(strategy.run, _slots_summed, once, {"room": r}) for r in choice]
-    )
+    ways = [functools.partial(strategy.run, _exchanged, once, {"room": room}) for room in choice]
+    return tf.switch_case(which, ways)
 
 
 def rooms(most: int) -> list[int]:
@@ -78,12 +79,15 @@ def rooms(most: int) -> list[int]:
     return [*sizes, most]
 
 
-def _table_rows(gradient: tf.IndexedSlices) -> int:
-    return int(tf.get_static_value(gradient.dense_shape)[0])
+def _table_rows(value: Any) -> int:
+    """Of the table that a sparse gradient belongs to; 0 for what is dense."""
+    if not isinstance(value, tf.IndexedSlices):
+        return 0
+    return int(tf.get_static_value(value.dense_shape)[0])
 
 
 def _rows_once(*values: Any) -> list[Any]:
-    return [_row_once(v) if isinstance(v, tf.IndexedSlices) else v for v in values]
+    return [_row_once(v) if _table_rows(v) > SMALL_TABLE else v for v in values]
 
 
 def _row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
@@ -93,40 +97,55 @@ def _row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
 
 
 def _most_rows(*values: Any) -> tf.Tensor:
-    """The most rows that any device has of any table."""
+    """The most rows that any device has of any large table."""
     device = tf.distribute.get_replica_context()
-    own = [tf.shape(v.indices)[0] for v in values if isinstance(v, tf.IndexedSlices)]
+    own = [tf.shape(v.indices)[0] for v in values if _table_rows(v) > SMALL_TABLE]
     place = tf.one_hot(device.replica_id_in_sync_group, device.num_replicas_in_sync)
     each = device.all_reduce("SUM", place * tf.cast(tf.reduce_max(own), tf.float32))
     return tf.reduce_max(each)
 
 
-def _slots_summed(*values: Any, room: int) -> list[Any]:
+def _exchanged(*values: Any, room: int) -> list[Any]:
     device = tf.distribute.get_replica_context()
-    sparse = [isinstance(value, tf.IndexedSlices) for value in values]
-    sent = [in_slot(v, room, device) if s else v for v, s in zip(values, sparse, strict=True)]
-    sums = device.all_reduce("SUM", sent)
-    return [
-        from_slots(total, value) if s else total
-        for total, value, s in zip(sums, values, sparse, strict=True)
-    ]
+    sums = device.all_reduce("SUM", [_sent(value, room, device) for value in values])
+    return [_received(total, value) for total, value in zip(sums, values, strict=True)]
 
 
-def in_slot(gradient: tf.IndexedSlices, room: int, device: Any) -> tf.Tensor:
-    """The rows in this device's slot, zeros in those of others: [devices x room, 2 + d].
+def _sent(value: Any, room: int, device: Any) -> Any:
+    rows = _table_rows(value)
+    if not rows:
+        return value
+    if rows > SMALL_TABLE:
+        return in_slot(value, room, device.replica_id_in_sync_group, device.num_replicas_in_sync)
+    once = tf.ones_like(value.indices, value.dtype)
+    return tuple(tf.math.unsorted_segment_sum(x, value.indices, rows) for x in (value.values, once))
+
+
+def _received(total: Any, like: Any) -> Any:
+    if not isinstance(like, tf.IndexedSlices):
+        return total
+    if not isinstance(total, tuple):
+        return from_slots(total, like)
+    sums, times = total
+    rows = tf.cast(tf.where(times > 0)[:, 0], like.indices.dtype)
+    return tf.IndexedSlices(tf.gather(sums, rows), rows, like.dense_shape)
+
+
+def in_slot(gradient: tf.IndexedSlices, room: int, slot, slots: int) -> tf.Tensor:
+    """The rows in one slot of several, zeros in the others: [slots x room, 2 + d].
 
     The first two columns are the row's number; the first is 0 where no row is.
     """
     rows, count = gradient.indices, tf.shape(gradient.indices)[0]
-    number = tf.cast(tf.stack([rows // HALF + 1, rows % HALF], axis=1), tf.float32)
-    before = room * tf.cast(device.replica_id_in_sync_group, tf.int32)
-    after = room * device.num_replicas_in_sync - before - count
-    slots = tf.pad(tf.concat([number, gradient.values], 1), [[before, after], [0, 0]])
-    return tf.ensure_shape(slots, [room * device.num_replicas_in_sync, slots.shape[1]])
+    number = tf.cast(tf.stack([rows // HALF + 1, rows % HALF], axis=1), gradient.dtype)
+    before = room * tf.cast(slot, tf.int32)
+    around = [[before, room * slots - before - count], [0, 0]]
+    table = tf.pad(tf.concat([number, gradient.values], 1), around)
+    return tf.ensure_shape(table, [room * slots, table.shape[1]])
 
 
 def from_slots(slots: tf.Tensor, like: tf.IndexedSlices) -> tf.IndexedSlices:
-    """All devices' rows, one device's after the other's."""
+    """The rows of all slots, one slot's after the other's."""
     taken = tf.boolean_mask(slots, slots[:, 0] > 0)
     number = tf.cast(taken[:, :2], like.indices.dtype)
     rows = (number[:, 0] - 1) * HALF + number[:, 1]

@@ -143,47 +143,63 @@ class Ranker(tfrs.models.Model):
         strategy = self.distribute_strategy
         if self.workers == 1:
             return counts
-        part = self.workers / strategy.num_replicas_in_sync  # all devices of a worker bring it
-        # A product first: what is summed must have been made on the device.
-        mine = strategy.run(lambda mine: [mine * part], (counts,))
-        return strategy.experimental_local_results(exchange.summed(strategy, mine)[0])[0]
+        total = exchange.summed(strategy, strategy.run(lambda mine: [self._part(mine)], (counts,)))
+        return strategy.experimental_local_results(total[0])[0]
 
-    def train_step(self, inputs, counts: tf.Tensor | None = None):
+    def _part(self, counts: tf.Tensor) -> tf.Tensor:
+        """What a device brings of its worker's counts, since all devices of a worker do."""
+        return counts * (self.workers / self.distribute_strategy.num_replicas_in_sync)
+
+    def train_step(
+        self, inputs, counts: tf.Tensor | None = None, following: tf.Tensor | None = None
+    ):
         """One joint step of all tasks, or one step a task in turn (`alternating`).
 
         Args:
           inputs: this worker's rows of the batch.
           counts: `row_counts` of the whole batch, of all workers; counted if not given.
+          following: `row_counts` of this worker's next batch.
+
+        Returns:
+          `loss`, {task}_loss, and `following` summed over all workers: what they tell each other in
+          the step anyway has room for it.
         """
         if counts is None:
             counts = self.everywhere(self.row_counts(inputs))
+        if following is None:
+            following = tf.zeros_like(counts)
         tasks = range(len(self.recipe.tasks))
         if self.recipe.schedule == "joint":
-            losses_ = self._step(inputs, tasks, counts)
+            *losses_, following = self._step(inputs, tasks, counts, following)
         else:
-            losses_ = [self._step(inputs, [t], counts)[0] for t in tasks]
+            steps = [self._step(inputs, [t], counts, following) for t in tasks]
+            losses_, following = [loss for loss, _ in steps], steps[-1][1]
         names = [f"{t.name}_loss" for t in self.recipe.tasks]
-        return {"loss": tf.add_n(losses_), **dict(zip(names, losses_, strict=True))}
+        told = {"loss": tf.add_n(losses_), "following": following}
+        return {**told, **dict(zip(names, losses_, strict=True))}
 
-    def _step(self, inputs, tasks: Sequence[int], counts: tf.Tensor) -> list[tf.Tensor]:
+    def _step(
+        self, inputs, tasks: Sequence[int], counts: tf.Tensor, following: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """The tasks' losses and the sum of `following`."""
         strategy, variables = self.distribute_strategy, self.trainable_variables
         with self._only_tickets_move(tasks):
-            own = functools.partial(self._gradients, tasks=tasks)
-            gradients, losses_ = strategy.run(own, (inputs, counts))
-            moved = [v for g, v in zip(gradients, variables, strict=True) if g is not None]
+            on_device = functools.partial(self._gradients, tasks=tasks)
+            gradients, told = strategy.run(on_device, (inputs, counts, following))
             own = [g for g in gradients if g is not None]
-            summed = exchange.summed(strategy, [*own, *losses_])
+            moved = [v for g, v in zip(gradients, variables, strict=True) if g is not None]
+            summed = exchange.summed(strategy, [*own, *told])
             strategy.run(functools.partial(self._apply, moved), summed[: len(own)])
-        return [strategy.experimental_local_results(loss)[0] for loss in summed[len(own) :]]
+        return [strategy.experimental_local_results(each)[0] for each in summed[len(own) :]]
 
-    def _gradients(self, inputs, counts: tf.Tensor, tasks: Sequence[int]):
-        """This device's part of the gradients, None of what has none, and of the tasks' losses."""
+    def _gradients(self, inputs, counts: tf.Tensor, following: tf.Tensor, tasks: Sequence[int]):
+        """This device's part of the gradients, None of what has none; of losses and `following`."""
         rows = exchange.own_rows(inputs, self.workers)
         with tf.GradientTape() as tape:
             every = self.task_losses(rows, True, counts)
             chosen = [every[t] for t in tasks]
             total = tf.add_n(chosen + self._penalty())
-        return tape.gradient(total, self.trainable_variables), chosen
+        return tape.gradient(total, self.trainable_variables), [*chosen, self._part(following)]
 
     def _apply(self, variables: Sequence[tf.Variable], *gradients) -> None:
         pairs = zip(gradients, variables, strict=True)

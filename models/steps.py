@@ -17,8 +17,10 @@ class Stepping(Protocol):
     def everywhere(self, counts: tf.Tensor) -> tf.Tensor:
         """Their sum over all workers."""
 
-    def train_step(self, inputs: Any, counts: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Gives at least `loss`."""
+    def train_step(
+        self, inputs: Any, counts: tf.Tensor, following: tf.Tensor
+    ) -> Mapping[str, tf.Tensor]:
+        """Gives at least `loss`, and `following`, summed over all workers."""
 
 
 def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
@@ -29,7 +31,7 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
     the last, smaller batch is not traced anew.
 
     A batch is fetched, and its rows are counted over all workers, while the one before it is
-    learned from: what the workers tell each other about it is there when its own step begins. They
+    learned from: what the workers tell each other in that step holds the next one's counts. They
     all end with the first batch that nobody has rows of.
 
     Args:
@@ -45,21 +47,22 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
         return counts[0] > 0
 
     def one(i, seen, losses, batch, counts):
-        following = fetch(i + 1)
-        losses = losses.write(i, model.train_step(batch.get_value(), counts)["loss"])
-        return i + 1, seen + tf.cast(counts[0], tf.int32), losses, *following
+        following, here = fetch(i + 1)
+        told = model.train_step(batch.get_value(), counts, here)
+        losses = losses.write(i, told["loss"])
+        return i + 1, seen + tf.cast(counts[0], tf.int32), losses, following, told["following"]
 
     def fetch(i):
         nothing = lambda: tf.experimental.Optional.empty(batches.element_spec)  # noqa: E731
         batch = tf.cond(i < count, batches.get_next_as_optional, nothing)
-        here = tf.cond(
+        return batch, tf.cond(
             batch.has_value(), lambda: model.row_counts(batch.get_value()), lambda: no_rows
         )
-        return batch, tf.cond(i < count, lambda: model.everywhere(here), lambda: here)
 
     no_rows = tf.zeros_like(model.row_counts(no_batch(batches.element_spec)))
     losses = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[])
-    start = (0, 0, losses, *fetch(0))
+    batch, here = fetch(0)
+    start = (0, 0, losses, batch, model.everywhere(here))
     _, seen, losses, *_ = tf.while_loop(more, one, start, parallel_iterations=1)
     return losses.stack(), seen
 
