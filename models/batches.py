@@ -93,13 +93,24 @@ class Batches:
         """This worker's part of the shuffled batches {feature: [rows, ...]} of one pass.
 
         With one worker the last batch may be smaller. With more, every batch is as large as all
-        parts together; who has read all its rows goes on with batches of none, without end.
+        parts together, so `batch_size` is a multiple of their number; who has read all its rows
+        goes on with batches of none, without end.
         """
         at = seed * 100_003 + number
         seeds = tf.data.Dataset.counter().map(plain(lambda i: tf.stack([tf.cast(at, tf.int64), i])))
         blocks = self.blocks.shuffle(BLOCKS_SHUFFLED, seed=at, reshuffle_each_iteration=False)
-        rows = tf.data.Dataset.zip((blocks, seeds)).map(_permuted, num_parallel_calls=1)
-        batches = self._own(rows, batch_size)
+        index, part = self.workers.index, max(1, batch_size // self.workers.count)
+
+        @plain
+        def own(placed: tuple[dict[str, tf.Tensor], tf.Tensor], seed: tf.Tensor):
+            block, places = placed
+            order = tf.argsort(tf.random.stateless_uniform(tf.shape(places), seed))
+            if not self.by_file:
+                order = tf.boolean_mask(order, places % batch_size // part == index)
+            return {name: tf.gather(values, order) for name, values in block.items()}
+
+        placed = blocks.scan(np.int64(0), _placed)
+        batches = tf.data.Dataset.zip((placed, seeds)).map(own, num_parallel_calls=1).rebatch(part)
         if self.workers.count > 1:
             nothing = tf.data.Dataset.from_tensors(self.no_rows())
             batches = batches.concatenate(nothing.repeat())
@@ -167,7 +178,7 @@ def _days(rows: tf.Tensor, spec: Mapping[str, Any]) -> tf.Tensor:
 
 
 @plain
-def _permuted(block: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    rows = tf.shape(next(iter(block.values())))[0]
-    order = tf.argsort(tf.random.stateless_uniform([rows], seed))
-    return {name: tf.gather(values, order) for name, values in block.items()}
+def _placed(first: tf.Tensor, block: dict[str, tf.Tensor]):
+    """The block with its rows' places in the split, and the place of the next block's first."""
+    after = first + tf.shape(next(iter(block.values())), tf.int64)[0]
+    return after, (block, tf.range(first, after))

@@ -166,8 +166,6 @@ class Ranker(tfrs.models.Model):
         """
         if counts is None:
             counts = self.everywhere(self.row_counts(inputs))
-        if following is None:
-            following = tf.zeros_like(counts)
         tasks = range(len(self.recipe.tasks))
         if self.recipe.schedule == "joint":
             *losses_, following = self._step(inputs, tasks, counts, following)
@@ -179,9 +177,10 @@ class Ranker(tfrs.models.Model):
         return {**told, **dict(zip(names, losses_, strict=True))}
 
     def _step(
-        self, inputs, tasks: Sequence[int], counts: tf.Tensor, following: tf.Tensor
+        self, inputs, tasks: Sequence[int], counts: tf.Tensor, following: tf.Tensor | None = None
     ) -> list[tf.Tensor]:
         """The tasks' losses and the sum of `following`."""
+        following = tf.zeros_like(counts) if following is None else following
         strategy, variables = self.distribute_strategy, self.trainable_variables
         with self._only_tickets_move(tasks):
             on_device = functools.partial(self._gradients, tasks=tasks)

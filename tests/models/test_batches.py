@@ -202,7 +202,7 @@ def test_with_even_files_a_worker_reads_no_other(split, tmp_path):
 def test_with_fewer_files_the_parts_make_up_one_workers_batches(split, tmp_path):
     parts = [_steps(_of_worker(tmp_path, i, 4).epoch(0, BATCH, 1)) for i in range(4)]
     expected = [batch["row"].numpy().tolist() for batch in split.epoch(0, BATCH, 1)]
-    # The last batch, 7 rows, gives the first worker 1 and the others 2.
+    # The last batch, 7 rows, gives the last worker 1 and the others 2.
     assert [list(chain.from_iterable(batch)) for batch in zip(*parts)] == expected
 
 
