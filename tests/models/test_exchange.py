@@ -1,5 +1,6 @@
 """What devices tell each other: sums, of sparse gradients row by row."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -94,7 +95,7 @@ def test_the_rows_of_all_slots_come_back_unchanged():
 def test_every_number_of_rows_finds_room_of_less_than_twice_as_many(most):
     sizes = exchange.rooms(most)
     assert sizes[-1] == most
-    assert all(b <= 2 * a for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
 
 
 def test_one_device_is_told_what_it_has():
