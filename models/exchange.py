@@ -1,9 +1,8 @@
 """What the devices that train together tell each other in a step.
 
-Everything that travels has a shape which all devices agree on and which stays the same from step to
-step, so that several steps can run in one compiled loop: there TensorFlow takes the shape of an
-exchange from its first turn. Rows of embedding tables, of which every batch has another number,
-travel in slots: see `summed`.
+Within one compiled loop an exchange must have one shape, the same on all devices and in all steps;
+but of an embedding table, every batch has another number of rows. So all rows of a small table
+travel, and those of a large one in slots of a few fixed sizes: see `summed`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-SMALL_TABLE = 16_384  # rows; of such a table all travel, since finding those that occur costs more
+SMALL_TABLE = 16_384  # rows; to send them all costs less than to find those that occur
 SMALLEST_ROOM = 1024  # rows in a slot
 HALF = 1 << 16  # a row's number travels as two floats, which hold whole numbers below 2^24 exactly
 
@@ -73,7 +72,7 @@ def rooms(most: int) -> list[int]:
     >>> rooms(5000), rooms(7)
     ([1024, 2048, 4096, 5000], [7])
     """
-    sizes = []
+    sizes: list[int] = []
     while (room := SMALLEST_ROOM << len(sizes)) < most:
         sizes.append(room)
     return [*sizes, most]
