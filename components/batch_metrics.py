@@ -94,6 +94,11 @@ class _OfBatches(beam.CombineFn):
             flatten=False,
         ):
             labels, predictions, weights = (np.ravel(each).astype(np.float64) for each in found)
+            if len(labels) != len(predictions):
+                raise ValueError(
+                    f"{len(labels)} labels of {self._key.output_name} for {len(predictions)} "
+                    "predictions; a label's column must hold one value a row"
+                )
             if wrong := int((~np.isfinite(predictions)).sum()):
                 raise ValueError(
                     f"{wrong} of {len(predictions)} predictions of {self._key.output_name} are NaN "

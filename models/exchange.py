@@ -36,16 +36,17 @@ def part_of(batch: Mapping[str, tf.Tensor], part, parts: int) -> dict[str, tf.Te
 
 
 def summed(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Sequence[Any]:
-    """The sums of tensors and gradients over all devices of all workers, in one exchange.
+    """The sums of tensors and gradients over all devices of all workers.
 
-    Of the sparse gradient (IndexedSlices) of a small table all rows travel, and with each how often
-    it occurs. Of a large one's only rows that occur do, each once a device: every device has a slot
-    for them, and all have the same room, the least of `rooms` that holds the rows of each. Which
-    one that is they tell each other before, while gradients are made.
+    All that is dense travels in one ring. With it goes the sparse gradient (IndexedSlices) of a
+    small table: all rows, and with each how often it occurs. Of a large one only rows that occur
+    travel, each once a device, in a slot a device that all get; all slots have the same room, the
+    least of `rooms` that holds every device's rows. Which one that is they tell each other before.
 
     Args:
       strategy: in whose cross-replica context this is called.
-      values: what its `run` returned, one a device each: float32 tensors and IndexedSlices.
+      values: what its `run` returned, one a device each: float32 tensors, at least one, and
+        IndexedSlices.
 
     Returns:
       Their sums, for its `run`. Those of sparse gradients are IndexedSlices of rows that occur on
@@ -53,13 +54,13 @@ def summed(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Sequence[
     """
     if strategy.num_replicas_in_sync == 1:
         return values
-    large = [_table_rows(strategy.experimental_local_results(v)[0]) for v in values]
-    large = [rows for rows in large if rows > SMALL_TABLE]
-    if not large:
+    tables = [_table_rows(strategy.experimental_local_results(v)[0]) for v in values]
+    largest = max(tables)
+    if largest <= SMALL_TABLE:
         return strategy.run(_exchanged, values, {"room": 0})
     once = strategy.run(_rows_once, values)
     most = strategy.experimental_local_results(strategy.run(_most_rows, once))[0]
-    choice = rooms(max(large))
+    choice = rooms(largest)
     which = tf.math.count_nonzero(most > tf.constant(choice, most.dtype), dtype=tf.int32)
     # TensorFlow wants this outside of `run`.
     ways = [functools.partial(strategy.run, _exchanged, once, {"room": room}) for room in choice]
@@ -67,14 +68,15 @@ def summed(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Sequence[
 
 
 def rooms(most: int) -> list[int]:
-    """Rows that a slot may hold: few sizes, each twice the one before; the last holds `most`.
+    """Rows that a slot may hold: few sizes, each half as large again; the last holds `most`.
 
-    >>> rooms(5000), rooms(7)
-    ([1024, 2048, 4096, 5000], [7])
+    >>> rooms(3000), rooms(7)
+    ([1024, 1536, 2304, 3000], [7])
     """
-    sizes: list[int] = []
-    while (room := SMALLEST_ROOM << len(sizes)) < most:
+    sizes, room = [], SMALLEST_ROOM
+    while room < most:
         sizes.append(room)
+        room += room // 2
     return [*sizes, most]
 
 
@@ -106,45 +108,47 @@ def _most_rows(*values: Any) -> tf.Tensor:
 
 def _exchanged(*values: Any, room: int) -> list[Any]:
     device = tf.distribute.get_replica_context()
-    sums = device.all_reduce("SUM", [_sent(value, room, device) for value in values])
-    return [_received(total, value) for total, value in zip(sums, values, strict=True)]
+    together = [_whole(v) for v in values if _table_rows(v) <= SMALL_TABLE]
+    sums = iter(device.all_reduce("SUM", together))
+    return [
+        from_slots(device.all_gather(in_slot(v, room), axis=0), v)
+        if _table_rows(v) > SMALL_TABLE
+        else _occurring(next(sums), v)
+        for v in values
+    ]
 
 
-def _sent(value: Any, room: int, device: Any) -> Any:
-    rows = _table_rows(value)
-    if not rows:
+def _whole(value: Any) -> Any:
+    """All rows of a small table's gradient, and how often each occurs; of what is dense, that."""
+    if not isinstance(value, tf.IndexedSlices):
         return value
-    if rows > SMALL_TABLE:
-        return in_slot(value, room, device.replica_id_in_sync_group, device.num_replicas_in_sync)
-    once = tf.ones_like(value.indices, value.dtype)
+    rows, once = _table_rows(value), tf.ones_like(value.indices, value.dtype)
     return tuple(tf.math.unsorted_segment_sum(x, value.indices, rows) for x in (value.values, once))
 
 
-def _received(total: Any, like: Any) -> Any:
+def _occurring(total: Any, like: Any) -> Any:
+    """The sum as a gradient of rows that occur, where `like` is one."""
     if not isinstance(like, tf.IndexedSlices):
         return total
-    if not isinstance(total, tuple):
-        return from_slots(total, like)
     sums, times = total
     rows = tf.cast(tf.where(times > 0)[:, 0], like.indices.dtype)
     return tf.IndexedSlices(tf.gather(sums, rows), rows, like.dense_shape)
 
 
-def in_slot(gradient: tf.IndexedSlices, room: int, slot, slots: int) -> tf.Tensor:
-    """The rows in one slot of several, zeros in the others: [slots x room, 2 + d].
+def in_slot(gradient: tf.IndexedSlices, room: int) -> tf.Tensor:
+    """The rows and zeros behind them: [room, 2 + d].
 
     The first two columns are the row's number; the first is 0 where no row is.
     """
-    rows, count = gradient.indices, tf.shape(gradient.indices)[0]
+    rows = gradient.indices
     number = tf.cast(tf.stack([rows // HALF + 1, rows % HALF], axis=1), gradient.dtype)
-    before = room * tf.cast(slot, tf.int32)
-    around = [[before, room * slots - before - count], [0, 0]]
-    table = tf.pad(tf.concat([number, gradient.values], 1), around)
-    return tf.ensure_shape(table, [room * slots, table.shape[1]])
+    slot = tf.concat([number, gradient.values], 1)
+    slot = tf.pad(slot, [[0, room - tf.shape(rows)[0]], [0, 0]])
+    return tf.ensure_shape(slot, [room, slot.shape[1]])
 
 
 def from_slots(slots: tf.Tensor, like: tf.IndexedSlices) -> tf.IndexedSlices:
-    """The rows of all slots, one slot's after the other's."""
+    """The rows of all slots, [devices x room, 2 + d], one slot's after the other's."""
     taken = tf.boolean_mask(slots, slots[:, 0] > 0)
     number = tf.cast(taken[:, :2], like.indices.dtype)
     rows = (number[:, 0] - 1) * HALF + number[:, 1]

@@ -70,8 +70,8 @@ def network(t: Training, ask: Ask, ids: int) -> Iterator[str]:
         f"""dense gradients in a ring: 2 (n - 1) / n x {formulas.FLOAT} bytes x {t.dense:,} dense
         parameters (quality.json) = {dense / 1e6:,.1f} MB""",
         f"""embedding rows of all others: (n - 1) / n x batch x {ids} ids x ({formulas.FLOAT} x
-        {ask.dim} + {formulas.ID}) bytes = at most {rows / 1e6:,.0f} MB; fewer, as ids occur more
-        than once in a worker's part""",
+        {ask.dim} + {formulas.ID}) bytes = {rows / 1e6:,.0f} MB; fewer, as ids occur more than once
+        in a worker's part, and more by the room that slots leave, which is at most half""",
         f"""arithmetic: examples of a worker / examples/s = {1e3 * seconds:,.0f} ms; the exchange
         takes
         as long with 8 x bytes / s = {formulas.gbit_for(dense + rows, seconds):,.1f} Gbit/s""",

@@ -88,3 +88,9 @@ def test_predictions_that_are_not_numbers_are_refused_with_the_output():
 def test_labels_that_are_no_probabilities_are_refused_by_the_auc():
     with pytest.raises(ValueError, match=r"labels of cvr must be from 0 to 1.*from 0 to 2"):
         value(BatchedAUC, ([0, 2], [0.5, 0.5], [1, 1]))
+
+
+@pytest.mark.parametrize("metric", [BatchedAUC, BatchedCalibration])
+def test_a_row_with_two_labels_is_refused(metric):
+    with pytest.raises(ValueError, match="2 labels of cvr for 1 predictions"):
+        value(metric, ([0, 1], [0.5], [1]))

@@ -83,7 +83,7 @@ def _gradient(rows):
 
 def test_the_rows_of_all_slots_come_back_unchanged():
     own = [_gradient(rows) for rows in ([0, 65_535, 65_536, (1 << 31) + 1], [], [7, 0])]
-    slots = tf.add_n([exchange.in_slot(each, 4, i, 3) for i, each in enumerate(own)])
+    slots = tf.concat([exchange.in_slot(each, 4) for each in own], 0)
     assert slots.shape == (12, 5)
     back = exchange.from_slots(slots, own[0])
     assert back.indices.dtype == tf.int64
@@ -92,10 +92,10 @@ def test_the_rows_of_all_slots_come_back_unchanged():
 
 
 @pytest.mark.parametrize("most", [1, 1024, 1025, 5000])
-def test_every_number_of_rows_finds_room_of_less_than_twice_as_many(most):
+def test_every_number_of_rows_finds_room_of_at_most_half_as_many_again(most):
     sizes = exchange.rooms(most)
     assert sizes[-1] == most
-    assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
+    assert all(b <= 1.5 * a for a, b in itertools.pairwise(sizes))
 
 
 def test_one_device_is_told_what_it_has():

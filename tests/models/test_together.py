@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import launch, starts, trainer
+from ncs4cvr.models import exchange, launch, starts, trainer
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers
@@ -172,23 +173,37 @@ def test_an_error_of_a_worker_is_the_steps(recipe, fn_args, tmp_path, monkeypatc
         trainer.run_fn(fn_args(recipe.replace(distribution="workers"), tmp_path))
 
 
-MIRRORED = """
+DEVICES = """
 import json, sys
 import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from ncs4cvr.models import trainer
+from ncs4cvr.models import exchange, trainer
+way, exchange.SMALL_TABLE = sys.argv[1], int(sys.argv[2])
+if way == "mirrored":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 trainer.train(**json.loads(sys.stdin.read()))
 """
 
 
 @pytest.mark.e2e
-def test_two_devices_of_one_process_train_the_weights_of_one(
-    one, trained, recipe, fn_args, tmp_path
-):
-    recipe = recipe.replace(**FIFTY, distribution="mirrored")
-    arguments = vars(fn_args(recipe, tmp_path, tickets=trained.tickets))
-    subprocess.run(
-        [sys.executable, "-c", MIRRORED], input=json.dumps(arguments), text=True, check=True
-    )
+@pytest.mark.parametrize(
+    ("way", "small"),
+    [("mirrored", exchange.SMALL_TABLE), ("mirrored", 0), ("workers", 0)],
+    ids=["two devices of one process", "a large table on them", "a large table on two workers"],
+)
+def test_two_devices_train_the_weights_of_one(one, trained, recipe, fn_args, tmp_path, way, small):
+    recipe = recipe.replace(**FIFTY, **(TWO if way == "workers" else {"distribution": way}))
+    arguments = json.dumps(vars(fn_args(recipe, tmp_path, tickets=trained.tickets)))
+    configs = launch.loopback(2) if way == "workers" else [""]
+    command = [sys.executable, "-c", DEVICES, way, str(small)]
+    started = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, text=True, env={**os.environ, "TF_CONFIG": config}
+        )
+        for config in configs
+    ]
+    for each in started:
+        print(arguments, file=each.stdin, flush=True)
+        each.stdin.close()
+    assert [each.wait() for each in started] == [0] * len(configs)
     _assert_alike(_weights(tmp_path), _weights(one))
