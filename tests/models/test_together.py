@@ -194,7 +194,7 @@ trainer.train(**json.loads(sys.stdin.read()))
 def test_two_devices_train_the_weights_of_one(one, trained, recipe, fn_args, tmp_path, way, small):
     recipe = recipe.replace(**FIFTY, **(TWO if way == "workers" else {"distribution": way}))
     arguments = json.dumps(vars(fn_args(recipe, tmp_path, tickets=trained.tickets)))
-    configs = launch.loopback(2) if way == "workers" else [""]
+    configs = launch.loopback(2) if way == "workers" else ["{}"]
     command = [sys.executable, "-c", DEVICES, way, str(small)]
     started = [
         subprocess.Popen(
