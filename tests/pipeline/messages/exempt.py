@@ -2,6 +2,7 @@
 
 TRAINING = "of a component that trains; the tests of the model provoke it"
 DEFECT = "an invariant: only a defect of ncs4cvr would show it"
+EVALUATOR = "of TFMA's metrics: tests/components/test_batch_metrics.py"
 INSIDE = "caught, or told as part of another message"
 DISK = "a disk that fails; tests/components/test_versions.py"
 CLIENT = "of the kit's client, a script by itself: tests/pipeline/kit/test_client.py"
@@ -12,6 +13,10 @@ KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 EXEMPT = {
     "ncs4cvr needs Keras 2 but TensorFlow already uses Keras 3: import ncs4cvr before anything "
     "that touches tf.keras, or set TF_USE_LEGACY_KERAS=1": "of an import in a program of one's own",
+    "must be from 0 to 1 for an AUC; they are from": EVALUATOR,
+    "predictions; a label's column must hold one value a row": EVALUATOR,
+    "are NaN or infinite; lower learning_rate, or look for NaN and huge values in unbinned number "
+    "features": EVALUATOR,
     "; was VideoLogExampleGen run?": DEFECT,
     ": the tickets are for tasks": TRAINING,
     "is for the weights that tickets keep, and sharing": TRAINING,
