@@ -7,7 +7,8 @@ of their own since TFMA takes its own class of a name whatever `module` a Metric
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -27,59 +28,93 @@ class BatchedAUC(metric_types.Metric):
     """
 
     def __init__(self, name: str = "auc"):
-        super().__init__(metric_util.merge_per_key_computations(_auc), name=name)
+        made = functools.partial(_computations, _binned, _area)
+        super().__init__(metric_util.merge_per_key_computations(made), name=name)
 
 
 class BatchedCalibration(metric_types.Metric):
     """Weighted sum of predictions / weighted sum of labels; NaN where the latter is 0."""
 
     def __init__(self, name: str = "calibration"):
-        super().__init__(metric_util.merge_per_key_computations(_calibration), name=name)
+        made = functools.partial(_computations, _weighed, _ratio)
+        super().__init__(metric_util.merge_per_key_computations(made), name=name)
 
 
-def _auc(
-    name: str, eval_config: Any, model_name: str, output_name: str, example_weighted: bool
+def _binned(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted negatives and positives of every bin, [2, BINS]."""
+    if ((labels < 0) | (labels > 1)).any():
+        raise ValueError(
+            f"labels must be from 0 to 1 for an AUC; they are from {labels.min():g} to "
+            f"{labels.max():g}"
+        )
+    bins = np.clip((predictions * BINS).astype(np.int64), 0, BINS - 1)
+    parts = weights * (1 - labels), weights * labels
+    return np.stack([np.bincount(bins, part, BINS) for part in parts])
+
+
+def _area(total: np.ndarray) -> float:
+    negatives, positives = total
+    pairs = positives.sum() * negatives.sum()
+    won = positives @ (np.cumsum(negatives) - negatives / 2)
+    return float(won / pairs) if pairs else float("nan")
+
+
+def _weighed(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sums of predictions and labels, [2]."""
+    return np.array([weights @ predictions, weights @ labels])
+
+
+def _ratio(total: np.ndarray) -> float:
+    predicted, observed = total
+    return float(predicted / observed) if observed else float("nan")
+
+
+def _computations(
+    counted: Callable[..., np.ndarray],
+    value: Callable[[np.ndarray], float],
+    name: str,
+    eval_config: Any,
+    model_name: str,
+    output_name: str,
+    example_weighted: bool,
 ) -> metric_types.MetricComputations:
     key = metric_types.MetricKey(name, model_name, output_name, example_weighted=example_weighted)
-    return [metric_types.MetricComputation([key], None, _Histogram(key, eval_config))]
-
-
-def _calibration(
-    name: str, eval_config: Any, model_name: str, output_name: str, example_weighted: bool
-) -> metric_types.MetricComputations:
-    key = metric_types.MetricKey(name, model_name, output_name, example_weighted=example_weighted)
-    return [metric_types.MetricComputation([key], None, _Sums(key, eval_config))]
+    return [
+        metric_types.MetricComputation([key], None, _OfBatches(key, eval_config, counted, value))
+    ]
 
 
 class _OfBatches(beam.CombineFn):
-    """Adds up an array over batches; `array` says what a batch adds."""
+    """Adds up what is counted in batches, and makes a metric of the total."""
 
-    shape: tuple[int, ...]
-
-    def __init__(self, key: metric_types.MetricKey, eval_config: Any):
+    def __init__(
+        self,
+        key: metric_types.MetricKey,
+        eval_config: Any,
+        counted: Callable[..., np.ndarray],
+        value: Callable[[np.ndarray], float],
+    ):
         self._key, self._eval_config = key, eval_config
+        self._counted, self._value = counted, value
 
     def create_accumulator(self) -> np.ndarray:
-        return np.zeros(self.shape)
+        return self._counted(*np.zeros((3, 0)))
 
     def add_input(
         self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs
     ) -> np.ndarray:
         for labels, predictions, weights in self._columns(element):
-            accumulator += self.array(labels, predictions, weights)
+            try:
+                accumulator = accumulator + self._counted(labels, predictions, weights)
+            except ValueError as error:
+                raise ValueError(f"{self._key.output_name}: {error}") from error
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
         return np.sum(list(accumulators), axis=0)
 
     def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
-        return {self._key: self.value(accumulator)}
-
-    def array(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-    def value(self, total: np.ndarray) -> float:
-        raise NotImplementedError
+        return {self._key: self._value(accumulator)}
 
     def _columns(
         self, element: metric_types.StandardMetricInputs
@@ -106,38 +141,3 @@ class _OfBatches(beam.CombineFn):
                     "number features"
                 )
             yield labels, predictions, np.broadcast_to(weights, labels.shape)
-
-
-class _Histogram(_OfBatches):
-    """Weighted negatives and positives of every bin, [2, BINS]."""
-
-    shape = (2, BINS)
-
-    def array(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        if ((labels < 0) | (labels > 1)).any():
-            raise ValueError(
-                f"labels of {self._key.output_name} must be from 0 to 1 for an AUC; they are from "
-                f"{labels.min():g} to {labels.max():g}"
-            )
-        bins = np.clip((predictions * BINS).astype(np.int64), 0, BINS - 1)
-        parts = weights * (1 - labels), weights * labels
-        return np.stack([np.bincount(bins, part, BINS) for part in parts])
-
-    def value(self, total: np.ndarray) -> float:
-        negatives, positives = total
-        pairs = positives.sum() * negatives.sum()
-        won = positives @ (np.cumsum(negatives) - negatives / 2)
-        return float(won / pairs) if pairs else float("nan")
-
-
-class _Sums(_OfBatches):
-    """Weighted sums of predictions and labels, [2]."""
-
-    shape = (2,)
-
-    def array(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.array([weights @ predictions, weights @ labels])
-
-    def value(self, total: np.ndarray) -> float:
-        predicted, observed = total
-        return float(predicted / observed) if observed else float("nan")

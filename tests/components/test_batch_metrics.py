@@ -86,7 +86,7 @@ def test_predictions_that_are_not_numbers_are_refused_with_the_output():
 
 
 def test_labels_that_are_no_probabilities_are_refused_by_the_auc():
-    with pytest.raises(ValueError, match=r"labels of cvr must be from 0 to 1.*from 0 to 2"):
+    with pytest.raises(ValueError, match=r"cvr: labels must be from 0 to 1.*from 0 to 2"):
         value(BatchedAUC, ([0, 2], [0.5, 0.5], [1, 1]))
 
 

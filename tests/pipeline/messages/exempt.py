@@ -13,7 +13,7 @@ KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 EXEMPT = {
     "ncs4cvr needs Keras 2 but TensorFlow already uses Keras 3: import ncs4cvr before anything "
     "that touches tf.keras, or set TF_USE_LEGACY_KERAS=1": "of an import in a program of one's own",
-    "must be from 0 to 1 for an AUC; they are from": EVALUATOR,
+    "labels must be from 0 to 1 for an AUC; they are from": EVALUATOR,
     "predictions; a label's column must hold one value a row": EVALUATOR,
     "are NaN or infinite; lower learning_rate, or look for NaN and huge values in unbinned number "
     "features": EVALUATOR,
