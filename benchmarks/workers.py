@@ -40,6 +40,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     if args.worker:
         print(json.dumps(measure(args)), flush=True)
+        sys.stdin.read()  # who is done stays while another may still be fetching from it
         os._exit(0)  # what TensorFlow keeps running for its cluster must not hold up the end
     turns = []
     for _ in range(args.turns):
@@ -66,16 +67,19 @@ def rate(count: int, batch: int) -> dict:
     started = [
         subprocess.Popen(
             [sys.executable, __file__, *sys.argv[1:], *ways],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "TF_CONFIG": config, "TF_NUM_INTRAOP_THREADS": threads},
         )
         for config in configs
     ]
-    told = [each.communicate()[0] for each in started]
+    told = [each.stdout.readline() for each in started]
+    for each in started:
+        each.communicate()
     if any(each.returncode for each in started):
         sys.exit("a worker failed; see above")
-    return json.loads(told[0].splitlines()[-1])
+    return json.loads(told[0])
 
 
 def measure(args: argparse.Namespace) -> dict:
@@ -110,7 +114,6 @@ def measure(args: argparse.Namespace) -> dict:
     began, cpu = time.perf_counter(), time.process_time()
     steps = epoch(1, rows)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    workers.meet()  # nobody leaves while another still counts on it
     return {"examples_s": rows / seconds, "cpu_ms_a_step": 1e3 * cpu / steps, "steps": steps}
 
 

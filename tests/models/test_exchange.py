@@ -49,6 +49,7 @@ def steps():
     return [array.stack() for array in arrays]
 
 print(json.dumps([told.numpy().tolist() for told in steps()]), flush=True)
+sys.stdin.read()  # whoever is done stays while the others may still be fetching from it
 os._exit(0)
 """
 
@@ -61,11 +62,17 @@ def test_in_a_compiled_loop_every_device_learns_the_sums_of_rows_that_occur(way,
     command = [sys.executable, "-c", TWO_DEVICES, way, str(small)]
     started = [
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TF_CONFIG": config}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CONFIG": config},
         )
         for config in configs
     ]
-    told = [each.communicate()[0] for each in started]
+    told = [each.stdout.readline() for each in started]
+    for each in started:
+        each.communicate()
     step, row = np.arange(5)[:, None], np.arange(20)
     expected = 11.0 * (row < step) + 10.0 * (row < 3 * step)
     for each in told:
