@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors.unbatch_extractor import UNBATCH_EXTRACTOR_STAGE_NAME
+from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils.util import split_extracts
 
 MEASURED = (tfma.LABELS_KEY, tfma.PREDICTIONS_KEY, tfma.EXAMPLE_WEIGHTS_KEY)
 
 
 def custom_extractors(
-    eval_shared_model: Any, eval_config: tfma.EvalConfig, tensor_adapter_config: Any
+    eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
 ) -> list[tfma.extractors.Extractor]:
     """TFMA's own extractors, after `needed` and with `whole` in place of its unbatching.
 
@@ -41,7 +42,7 @@ def custom_extractors(
     ]
 
 
-def columns(eval_config: tfma.EvalConfig) -> frozenset[str]:
+def columns(eval_config: config_pb2.EvalConfig) -> frozenset[str]:
     """The columns that hold labels and weights."""
     keys = (
         (*m.label_keys.values(), *m.example_weight_keys.values()) for m in eval_config.model_specs

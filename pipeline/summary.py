@@ -37,7 +37,7 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         **_judged(verdict, serving),
         "pushed_to": pushed.get_string_custom_property("pushed_destination") or None,
         "failures": failures(steps),
-        "metrics": _metrics(evaluation),
+        "metrics": {**_metrics(evaluation), **_exact(verdict)},
         "intervals": _intervals(verdict),
         "sparsity": {task: 1 - kept["total"] for task, kept in tickets.get("kept", {}).items()},
         "overlap": tickets.get("overlap"),
@@ -62,12 +62,21 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
 
 
 def _metrics(evaluation: str) -> dict[str, float]:
-    """The candidate's metrics on all rows."""
+    """The candidate's metrics on all rows; the AUC is TFMA's, of binned predictions."""
     (found,) = tfma.load_metrics(evaluation)
     return {
         each.key.name: each.value.double_value.value
         for each in found.metric_keys_and_values
         if each.key.model_name in ("", constants.CANDIDATE_KEY) and not each.key.is_diff
+    }
+
+
+def _exact(verdict: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that the gate judged by, of every row's own prediction."""
+    return {
+        f"{name}_{output['metric']}": output["value"]
+        for name, output in verdict["outputs"].items()
+        if output["value"] is not None
     }
 
 

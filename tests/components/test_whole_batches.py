@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from google.protobuf import text_format
+from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.public.tfxio import TFExampleBeamRecord
 
 from ncs4cvr.components.whole_batches import custom_extractors, whole
@@ -52,7 +53,7 @@ CONFIG = text_format.Parse(
     }
     options { include_default_metrics { value: false } }
     """,
-    tfma.EvalConfig(),
+    config_pb2.EvalConfig(),
 )
 PREDICTIONS = ("p_ctr", "p_cvr", "p_watch")
 ROWS = {
