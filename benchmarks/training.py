@@ -100,6 +100,15 @@ def measure(args: argparse.Namespace) -> list[dict]:
     return cells
 
 
+def newest(run: str, component: str, output: str) -> Path:
+    """The last such output of a finished run."""
+    found = (Path(run) / "artifacts" / component / output).glob("*")
+    ordered = sorted(found, key=lambda p: p.stat().st_mtime)
+    if not ordered:
+        raise SystemExit(f"{run} holds no {output}: do `ncs4cvr run` first")
+    return ordered[-1]
+
+
 def open_run(args: argparse.Namespace, workers=None):
     """(recipe, vocabulary sizes, batches of the training split) of a finished run."""
     import tensorflow_transform as tft
@@ -108,17 +117,10 @@ def open_run(args: argparse.Namespace, workers=None):
     from ncs4cvr.models.preprocessing import vocabulary_sizes
     from ncs4cvr.pipeline import recipe_files
 
-    def newest(component: str, output: str) -> Path:
-        found = (Path(args.run) / "artifacts" / component / output).glob("*")
-        ordered = sorted(found, key=lambda p: p.stat().st_mtime)
-        if not ordered:
-            raise SystemExit(f"{args.run} holds no {output}: do `ncs4cvr run` first")
-        return ordered[-1]
-
     recipe = recipe_files.load(args.recipe, tuple(args.set))
-    graph = tft.TFTransformOutput(str(newest("Transform", "transform_graph")))
-    split = newest("VideoLogExampleGen", "examples") / f"Split-{recipe.log.splits[0].name}"
-    train = Batches(str(split / "*"), graph, workers=workers)
+    graph = tft.TFTransformOutput(str(newest(args.run, "Transform", "transform_graph")))
+    examples = newest(args.run, "VideoLogExampleGen", "examples")
+    train = Batches(f"{examples}/Split-{recipe.log.splits[0].name}/*", graph, workers=workers)
     train.count()  # transformed and kept
     return recipe, vocabulary_sizes(recipe, graph), train
 

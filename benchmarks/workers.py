@@ -2,17 +2,18 @@
 
     ncs4cvr run && python benchmarks/workers.py
 
-Takes the examples of the last `ncs4cvr run` and trains the recipe's network on them, in
-turns: one process with as many threads as there are cores, then two with half of them each, which
-share every batch. Each turn starts new processes, takes some steps unmeasured, and then times an
-epoch as training does it; with the recipe's batch and with a large one, since what the workers tell
-each other in a step grows slower than its arithmetic. Writes docs/benchmarks/workers.md and
-workers.json. Some 12 minutes on 2 cores.
+Takes examples and tickets of the last `ncs4cvr run` and trains the recipe's network on them, in
+turns: one process on all cores, then two on half of them each, which share every batch. Each turn
+starts new processes, takes some steps unmeasured, and then times an epoch as training does it:
+under the tickets and with nothing cut yet, since workers exchange kept connections only; with the
+recipe's batch and with a large one, since what they exchange in a step grows slower than its
+arithmetic. Writes docs/benchmarks/workers.md and workers.json. Some 12 minutes on 2 cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -35,18 +36,20 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="key=value")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[512, 4096], metavar="ROWS")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--cores", type=int, nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
-    if args.worker:
+    if args.cores:
+        os.sched_setaffinity(0, args.cores)
         print(json.dumps(measure(args)), flush=True)
         sys.stdin.read()  # who is done stays while another may still be fetching from it
         os._exit(0)  # what TensorFlow keeps running for its cluster must not hold up the end
     turns = []
     for _ in range(args.turns):
-        for batch in args.batches:
-            rates = {str(count): rate(count, batch) for count in (1, 2)}
-            turns.append({"batch_size": batch, **rates})
+        for batch, whole in itertools.product(args.batches, (False, True)):
+            rates = {str(count): rate(count, batch, whole) for count in (1, 2)}
+            turns.append({"batch_size": batch, "tickets": not whole, **rates})
             print(turns[-1], file=sys.stderr, flush=True)
     load = round(float(Path("/proc/loadavg").read_text().split()[1]), 1)
     about = {**machine.facts(), "recipe": args.recipe, "set": args.set, "load": load}
@@ -56,24 +59,25 @@ def main() -> None:
     print(page(told))
 
 
-def rate(count: int, batch: int) -> dict:
+def rate(count: int, batch: int, whole: bool) -> dict:
     """What the chief of so many workers measured, in processes of their own."""
     from ncs4cvr.models import launch
 
     configs = [""] if count == 1 else launch.loopback(count)
-    threads = str(max(1, (os.cpu_count() or 1) // count))
     way = "workers" if count > 1 else "one"
-    ways = [f"--set=distribution={way}", f"--set=batch_size={batch}", "--worker"]
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, *sys.argv[1:], *ways],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TF_CONFIG": config, "TF_NUM_INTRAOP_THREADS": threads},
+    ways = [f"--set=distribution={way}", f"--set=batch_size={batch}", *["--whole"] * whole]
+    started = []
+    for index, config in enumerate(configs):
+        cores = map(str, launch.cores(index, count))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, __file__, *sys.argv[1:], *ways, "--cores", *cores],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TF_CONFIG": config},
+            )
         )
-        for config in configs
-    ]
     told = [each.stdout.readline() for each in started]
     for each in started:
         each.communicate()
@@ -84,9 +88,10 @@ def rate(count: int, batch: int) -> dict:
 
 def measure(args: argparse.Namespace) -> dict:
     """One worker: joins the others, then times the training loop."""
-    from training import open_run
+    from training import newest, open_run
 
     from ncs4cvr.models import starts, training
+    from ncs4cvr.models.tickets import Tickets
     from ncs4cvr.models.workers import assemble
     from ncs4cvr.pipeline import recipe_files
 
@@ -94,6 +99,8 @@ def measure(args: argparse.Namespace) -> dict:
     workers = assemble(recipe, os.environ)  # before TensorFlow's first operation
     recipe, sizes, train = open_run(args, workers)
     model = starts.build(recipe, sizes, train.no_rows(), workers)
+    if not args.whole:
+        starts.apply_tickets(model, Tickets.load(str(newest(args.run, "TicketSearch", "tickets"))))
 
     def epoch(number: int, steps: int) -> int:
         """The steps taken; at least so many, where the epoch has them."""
@@ -120,28 +127,31 @@ def measure(args: argparse.Namespace) -> dict:
 def page(told: dict) -> str:
     """The page, from what was measured alone."""
     about, turns = told["about"], told["turns"]
-    batches = sorted({turn["batch_size"] for turn in turns})
+    kinds = sorted({(turn["batch_size"], not turn["tickets"]) for turn in turns})
     lines = [
         "# Training with one worker and with two",
         "",
         f"`python benchmarks/workers.py`: recipe `{about['recipe']}`, {about['date']},",
-        f"{about['machine']}, load average {about['load']} at its end. For each batch",
-        f"size {len(turns) // len(batches)} turns of one worker and two in alternation, an epoch",
-        "each, in new processes; all cores are used in either case. The batch is that of all",
-        f"workers together; two workers' throughput was to be at least {ALLOWED} of one's.",
+        f"{about['machine']}, load average {about['load']} at its end. In each row",
+        f"{len(turns) // len(kinds)} turns of one worker and two in alternation, an epoch each, in",
+        "new processes; all cores are used in either case. The batch is that of all workers",
+        f"together; two workers' throughput was to be at least {ALLOWED} of one's. Before anything",
+        "is cut they exchange the gradients of all connections, under tickets of those that are",
+        "kept.",
         "",
-        "| batch | examples/s, one worker | two workers | of one's | lowest to highest | aim |"
-        " processor ms a step, one | chief of two |",
-        "|---|---|---|---|---|---|---|---|",
+        "| batch | connections | examples/s, one worker | two workers | of one's |"
+        " lowest to highest | aim | processor ms a step, one | chief of two |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for batch in batches:
-        of_batch = [turn for turn in turns if turn["batch_size"] == batch]
-        rates = {n: [turn[n]["examples_s"] for turn in of_batch] for n in ("1", "2")}
-        cpu = {n: statistics.median(t[n]["cpu_ms_a_step"] for t in of_batch) for n in rates}
+    for batch, whole in kinds:
+        chosen = [t for t in turns if (t["batch_size"], not t["tickets"]) == (batch, whole)]
+        rates = {n: [turn[n]["examples_s"] for turn in chosen] for n in ("1", "2")}
+        cpu = {n: statistics.median(t[n]["cpu_ms_a_step"] for t in chosen) for n in rates}
         ratios = [two / one for one, two in zip(rates["1"], rates["2"], strict=True)]
         ratio = statistics.median(ratios)
         cells = [
             f"{batch:,}",
+            "all" if whole else "of the tickets",
             *(f"{statistics.median(r):,.0f}" for r in rates.values()),
             f"**{ratio:.2f}**",
             f"{min(ratios):.2f} to {max(ratios):.2f}",

@@ -59,7 +59,7 @@ class FieldEmbedding(tf.keras.layers.Layer):
 
     def lookup(self, ids: tf.Tensor) -> tf.Tensor:
         """ids [...] -> rows of the table [..., d]."""
-        return tf.gather(self.table, ids)
+        return tf.gather(here(self.table), ids)
 
     def vectors(
         self,
@@ -100,6 +100,17 @@ class FieldEmbedding(tf.keras.layers.Layer):
         """ids [batch, n] -> vectors [batch, n, d] and 1 where an id is, 0 where padding is."""
         vectors = (lookup or self.lookup)(ids + self.starts[feature.vocabulary])
         return vectors, tf.cast(ids != PADDING, tf.float32)
+
+
+def here(variable: tf.Variable) -> tf.Variable:
+    """This device's copy of a variable that several devices have.
+
+    tf.gather reads only the rows that it needs of that, but all rows of what holds the copies.
+    """
+    copies = tf.distribute.get_strategy().experimental_local_results(variable)
+    if len(copies) == 1 or tf.distribute.in_cross_replica_context():
+        return copies[0]
+    return next(copy for copy in copies if copy.handle is variable.handle)
 
 
 def _plain(feature: Feature) -> bool:

@@ -1,21 +1,134 @@
-"""What the devices that train together tell each other in a step.
+"""What the devices that train together tell each other.
 
-Within one compiled loop an exchange must have one shape, the same on all devices and in all steps;
-but of an embedding table, every batch has another number of rows. So all rows of a small table
-travel, and those of a large one in slots of a few fixed sizes: see `summed`.
+An exchange must have one shape on all devices, and in all steps of one compiled loop; but of an
+embedding table, every batch has other rows. So before the first step of a call they tell each other
+what its batches will need (`needed`, `agreed`), and in a step only that travels: of a small table
+the rows that occur on any device, of a large one every device's own, and of a kernel under tickets
+the connections that any task kept (`Part`, `summed`).
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-SMALL_TABLE = 16_384  # rows; to send them all costs less than to find those that occur
-SMALLEST_ROOM = 1024  # rows in a slot
+SMALL_TABLE = 16_384  # rows; each costs a float a step to tell whether it occurs
 HALF = 1 << 16  # a row's number travels as two floats, which hold whole numbers below 2^24 exactly
+
+
+class Part(NamedTuple):
+    """What of a variable's gradient can be other than 0 in a step, on any device.
+
+    Attributes:
+      places: of a kernel, the connections, as places in it when flat; of a small table, the rows;
+        None of a large table, whose rows only the device knows that has them.
+      room: for rows: at least as many, and the same in all steps of a call.
+    """
+
+    places: tf.Tensor | None
+    room: tf.Tensor | None = None
+
+
+def of_ticket(mask: tf.Tensor) -> Part:
+    """Of a kernel, the connections where the mask is not 0."""
+    return Part(tf.cast(tf.where(tf.reshape(mask, [-1]) > 0)[:, 0], tf.int32))
+
+
+class Step(NamedTuple):
+    """What all devices know of a batch before they learn from it.
+
+    Attributes:
+      counts: of all workers' rows.
+      parts: what of a variable's gradient travels, by the variable's `ref()`; all of others.
+    """
+
+    counts: tf.Tensor
+    parts: Mapping[Any, Part]
+
+
+class Agreed(NamedTuple):
+    """What all devices know of the batches of a call before they learn from the first.
+
+    Attributes:
+      counts: of all workers' rows: [steps, ...].
+      tables: of every embedding table [steps, rows], whether a batch has a row, None for a large
+        one; and the room that the rows of any step find.
+      kernels: the same in all steps.
+    """
+
+    counts: tf.Tensor
+    tables: Mapping[Any, tuple[tf.Tensor | None, tf.Tensor]]
+    kernels: Mapping[Any, Part]
+
+    def step(self, number: int | tf.Tensor) -> Step:
+        """Of one batch."""
+        tables = {
+            ref: Part(None if occurs is None else tf.where(occurs[number])[:, 0], room)
+            for ref, (occurs, room) in self.tables.items()
+        }
+        return Step(self.counts[number], {**self.kernels, **tables})
+
+
+def needed(ids: tf.Tensor, rows: int) -> tf.Tensor:
+    """What a worker tells the others of its batch, for a table of so many rows.
+
+    Args:
+      ids: of the rows that the batch looks up; any may occur several times.
+      rows: of the table.
+
+    Returns:
+      For a small table [rows], 1 where a row occurs and else 0; for a large one how many do, [1].
+    """
+    if rows > SMALL_TABLE:
+        return tf.cast(tf.shape(tf.unique(ids)[0]), tf.float32)
+    times = tf.math.unsorted_segment_sum(tf.ones_like(ids, tf.float32), ids, rows)
+    return tf.cast(times > 0, tf.float32)
+
+
+def agreed(
+    strategy: tf.distribute.Strategy, counts: tf.Tensor, needs: Sequence[tf.Tensor], workers: int
+) -> tuple[tf.Tensor, list[tuple[tf.Tensor | None, tf.Tensor]]]:
+    """What the batches of a call need, on all devices; all workers must call it.
+
+    Args:
+      strategy: in whose cross-replica context this is called.
+      counts: of this worker's rows: [steps, ...]; as many steps as on the others.
+      needs: `needed` of every table: [steps, rows], or [steps, 1] for a large one.
+      workers: how many.
+
+    Returns:
+      `counts` and `tables` of an `Agreed`.
+    """
+    devices = strategy.num_replicas_in_sync
+    large = [need.shape[1] == 1 for need in needs]
+
+    def tell(counts: tf.Tensor, *needs: tf.Tensor) -> list[tf.Tensor]:
+        device = tf.distribute.get_replica_context()
+        place = tf.one_hot(device.replica_id_in_sync_group, devices)
+        own = [
+            place * _most(need) if one else tf.identity(need)  # on this device
+            for need, one in zip(needs, large, strict=True)
+        ]
+        # All devices of a worker bring its counts. Without a step there still is something to send.
+        told = [counts * (workers / devices), *own, tf.zeros([1])]
+        return device.all_reduce("SUM", told)[:-1]
+
+    told = strategy.run(tell, (counts, *needs))
+    counts, *told = [strategy.experimental_local_results(each)[0] for each in told]
+    tables: list[tuple[tf.Tensor | None, tf.Tensor]] = []
+    for each, one in zip(told, large, strict=True):
+        occurs = None if one else each > 0
+        most = _most(each if one else tf.math.count_nonzero(each, 1))
+        tables.append((occurs, tf.cast(most, tf.int32)))
+    return counts, tables
+
+
+def _most(numbers: tf.Tensor) -> tf.Tensor:
+    """The largest of numbers >= 0; 0 if there are none."""
+    return tf.reduce_max(tf.pad(tf.reshape(numbers, [-1]), [[0, 1]]))
 
 
 def own_rows(batch: Mapping[str, tf.Tensor], workers: int = 1) -> dict[str, tf.Tensor]:
@@ -35,18 +148,19 @@ def part_of(batch: Mapping[str, tf.Tensor], part, parts: int) -> dict[str, tf.Te
     return {name: values[first:last] for name, values in batch.items()}
 
 
-def summed(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Sequence[Any]:
+def summed(
+    strategy: tf.distribute.Strategy, values: Sequence[Any], parts: Sequence[Part | None]
+) -> Sequence[Any]:
     """The sums of tensors and gradients over all devices of all workers.
 
-    All that is dense travels in one ring. With it goes the sparse gradient (IndexedSlices) of a
-    small table: all rows, and with each how often it occurs. Of a large one only rows that occur
-    travel, each once a device, in a slot a device that all get; all slots have the same room, the
-    least of `rooms` that holds every device's rows. Which one that is they tell each other before.
+    All but the rows of large tables travels in one ring. Those go in a slot a device, which all
+    get; all slots have the same room.
 
     Args:
       strategy: in whose cross-replica context this is called.
       values: what its `run` returned, one a device each: float32 tensors, at least one, and
         IndexedSlices.
+      parts: what of each travels; None for all. IndexedSlices have one.
 
     Returns:
       Their sums, for its `run`. Those of sparse gradients are IndexedSlices of rows that occur on
@@ -54,41 +168,54 @@ def summed(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Sequence[
     """
     if strategy.num_replicas_in_sync == 1:
         return values
-    tables = [_table_rows(strategy.experimental_local_results(v)[0]) for v in values]
-    largest = max(tables)
-    if largest <= SMALL_TABLE:
-        return strategy.run(_exchanged, values, {"room": 0})
-    once = strategy.run(_rows_once, values)
-    most = strategy.experimental_local_results(strategy.run(_most_rows, once))[0]
-    choice = rooms(largest)
-    which = tf.math.count_nonzero(most > tf.constant(choice, most.dtype), dtype=tf.int32)
-    # TensorFlow wants this outside of `run`.
-    ways = [functools.partial(strategy.run, _exchanged, once, {"room": room}) for room in choice]
-    return tf.switch_case(which, ways)
+    return strategy.run(functools.partial(_exchanged, parts), values)
 
 
-def rooms(most: int) -> list[int]:
-    """Rows that a slot may hold: few sizes, each half as large again; the last holds `most`.
-
-    >>> rooms(3000), rooms(7)
-    ([1024, 1536, 2304, 3000], [7])
-    """
-    sizes, room = [], SMALLEST_ROOM
-    while room < most:
-        sizes.append(room)
-        room += room // 2
-    return [*sizes, most]
-
-
-def _table_rows(value: Any) -> int:
-    """Of the table that a sparse gradient belongs to; 0 for what is dense."""
-    if not isinstance(value, tf.IndexedSlices):
-        return 0
-    return int(tf.get_static_value(value.dense_shape)[0])
+def _exchanged(parts: Sequence[Part | None], *values: Any) -> list[Any]:
+    device = tf.distribute.get_replica_context()
+    pairs = list(zip(values, parts, strict=True))
+    sums = iter(device.all_reduce("SUM", [_taken(*pair) for pair in pairs if not _in_slots(*pair)]))
+    return [
+        from_slots(device.all_gather(in_slot(_row_once(value), part.room), axis=0), value)
+        if _in_slots(value, part)
+        else _put_back(next(sums), value, part)
+        for value, part in pairs
+    ]
 
 
-def _rows_once(*values: Any) -> list[Any]:
-    return [_row_once(v) if _table_rows(v) > SMALL_TABLE else v for v in values]
+def _in_slots(value: Any, part: Part | None) -> bool:
+    return isinstance(value, tf.IndexedSlices) and part.places is None
+
+
+def _taken(value: Any, part: Part | None) -> tf.Tensor:
+    """Of a gradient what travels."""
+    if part is None:
+        return value
+    if isinstance(value, tf.IndexedSlices):
+        rows = tf.get_static_value(value.dense_shape)[0]
+        all_rows = tf.math.unsorted_segment_sum(value.values, value.indices, rows)
+        taken = tf.gather(all_rows, part.places)
+        return tf.pad(taken, [[0, part.room - tf.shape(taken)[0]], [0, 0]])
+    flat = tf.reshape(value, [-1])
+    return tf.cond(_all(part, flat), lambda: flat, lambda: tf.gather(flat, part.places))
+
+
+def _put_back(total: tf.Tensor, like: Any, part: Part | None) -> Any:
+    """The sum as a gradient, from what travelled."""
+    if part is None:
+        return total
+    if isinstance(like, tf.IndexedSlices):
+        rows = tf.cast(part.places, like.indices.dtype)
+        return tf.IndexedSlices(total[: tf.shape(rows)[0]], rows, like.dense_shape)
+    size = like.shape.num_elements()
+    # Six times as fast as scatter_nd.
+    spread = lambda: tf.math.unsorted_segment_sum(total, part.places, size)  # noqa: E731
+    flat = tf.cond(_all(part, like), lambda: total, spread)
+    return tf.reshape(flat, like.shape)
+
+
+def _all(part: Part, value: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.size(part.places), value.shape.num_elements())
 
 
 def _row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
@@ -97,45 +224,7 @@ def _row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     return tf.IndexedSlices(sums, rows, gradient.dense_shape)
 
 
-def _most_rows(*values: Any) -> tf.Tensor:
-    """The most rows that any device has of any large table."""
-    device = tf.distribute.get_replica_context()
-    own = [tf.shape(v.indices)[0] for v in values if _table_rows(v) > SMALL_TABLE]
-    place = tf.one_hot(device.replica_id_in_sync_group, device.num_replicas_in_sync)
-    each = device.all_reduce("SUM", place * tf.cast(tf.reduce_max(own), tf.float32))
-    return tf.reduce_max(each)
-
-
-def _exchanged(*values: Any, room: int) -> list[Any]:
-    device = tf.distribute.get_replica_context()
-    together = [_whole(v) for v in values if _table_rows(v) <= SMALL_TABLE]
-    sums = iter(device.all_reduce("SUM", together))
-    return [
-        from_slots(device.all_gather(in_slot(v, room), axis=0), v)
-        if _table_rows(v) > SMALL_TABLE
-        else _occurring(next(sums), v)
-        for v in values
-    ]
-
-
-def _whole(value: Any) -> Any:
-    """All rows of a small table's gradient, and how often each occurs; of what is dense, that."""
-    if not isinstance(value, tf.IndexedSlices):
-        return value
-    rows, once = _table_rows(value), tf.ones_like(value.indices, value.dtype)
-    return tuple(tf.math.unsorted_segment_sum(x, value.indices, rows) for x in (value.values, once))
-
-
-def _occurring(total: Any, like: Any) -> Any:
-    """The sum as a gradient of rows that occur, where `like` is one."""
-    if not isinstance(like, tf.IndexedSlices):
-        return total
-    sums, times = total
-    rows = tf.cast(tf.where(times > 0)[:, 0], like.indices.dtype)
-    return tf.IndexedSlices(tf.gather(sums, rows), rows, like.dense_shape)
-
-
-def in_slot(gradient: tf.IndexedSlices, room: int) -> tf.Tensor:
+def in_slot(gradient: tf.IndexedSlices, room: int | tf.Tensor) -> tf.Tensor:
     """The rows and zeros behind them: [room, 2 + d].
 
     The first two columns are the row's number; the first is 0 where no row is.
@@ -143,8 +232,7 @@ def in_slot(gradient: tf.IndexedSlices, room: int) -> tf.Tensor:
     rows = gradient.indices
     number = tf.cast(tf.stack([rows // HALF + 1, rows % HALF], axis=1), gradient.dtype)
     slot = tf.concat([number, gradient.values], 1)
-    slot = tf.pad(slot, [[0, room - tf.shape(rows)[0]], [0, 0]])
-    return tf.ensure_shape(slot, [room, slot.shape[1]])
+    return tf.pad(slot, [[0, room - tf.shape(rows)[0]], [0, 0]])
 
 
 def from_slots(slots: tf.Tensor, like: tf.IndexedSlices) -> tf.IndexedSlices:

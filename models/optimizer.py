@@ -42,10 +42,15 @@ class LazyAdam(tf.keras.optimizers.Adam):
         rows, g = gradient.indices, gradient.values
         bias = tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         alpha = tf.cast(self.learning_rate, variable.dtype) * bias
-        m_rows = self.beta_1 * tf.gather(m, rows) + (1 - self.beta_1) * g
-        v_rows = self.beta_2 * tf.gather(v, rows) + (1 - self.beta_2) * g * g
+        m_rows = self.beta_1 * _rows(m, rows) + (1 - self.beta_1) * g
+        v_rows = self.beta_2 * _rows(v, rows) + (1 - self.beta_2) * g * g
         m.scatter_update(tf.IndexedSlices(m_rows, rows))
         v.scatter_update(tf.IndexedSlices(v_rows, rows))
         variable.scatter_sub(
             tf.IndexedSlices(alpha * m_rows / (tf.sqrt(v_rows) + self.epsilon), rows)
         )
+
+
+def _rows(moment: tf.Variable, rows: tf.Tensor) -> tf.Tensor:
+    """Those rows alone; where several devices have the moment, tf.gather would read all."""
+    return tf.raw_ops.ResourceGather(resource=moment.handle, indices=rows, dtype=moment.dtype)

@@ -13,7 +13,7 @@ from ncs4cvr.models import exchange, losses
 from ncs4cvr.models.dense import MaskedMLP
 from ncs4cvr.models.experts import MultiGateExperts, ProgressiveExperts
 from ncs4cvr.models.optimizer import LazyAdam
-from ncs4cvr.models.sharing import ConnectionSharing, SharedBottom, Sharing, SingleTask
+from ncs4cvr.models.sharing import Connections, ConnectionSharing, SharedBottom, Sharing, SingleTask
 from ncs4cvr.models.steps import several
 from ncs4cvr.models.towers import AdaptiveTransfer, CrossStitch, EntireSpace, SubNetworkRouting
 from ncs4cvr.models.trunk import Trunk
@@ -138,67 +138,75 @@ class Ranker(tfrs.models.Model):
         devices = self.distribute_strategy.num_replicas_in_sync
         return [self.recipe.snr_penalty / devices * loss for loss in self.sharing.losses]
 
-    def everywhere(self, counts: tf.Tensor) -> tf.Tensor:
-        """The sum over all workers of what each counted in its rows."""
+    def needs(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """What all workers must know of this worker's batch: its row counts, its embedding rows."""
+        counts = self.row_counts(inputs)
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return [counts]
+        ids = [(trunk.ids(inputs), trunk.embedding.rows) for trunk in self.trunks]
+        return [counts, *(exchange.needed(*each) for each in ids)]
+
+    def plan(self, needs: Sequence[tf.Tensor]) -> exchange.Agreed:
+        """What all workers know of the batches of a call before they learn from the first.
+
+        Args:
+          needs: what `needs` gives, of all the batches: [steps, ...] each.
+        """
+        counts, *tables = needs
         strategy = self.distribute_strategy
-        if self.workers == 1:
-            return counts
-        total = exchange.summed(strategy, strategy.run(lambda mine: [self._part(mine)], (counts,)))
-        return strategy.experimental_local_results(total[0])[0]
+        if strategy.num_replicas_in_sync == 1:
+            return exchange.Agreed(counts, {}, {})
+        counts, told = exchange.agreed(strategy, counts, tables, self.workers)
+        refs = [trunk.embedding.table.ref() for trunk in self.trunks]
+        tasks = range(len(self.recipe.tasks))
+        kept = _union([c for t in tasks for c in self.sharing.connections(t)])
+        kernels = {kernel.ref(): exchange.of_ticket(mask) for kernel, mask in kept}
+        return exchange.Agreed(counts, dict(zip(refs, told, strict=True)), kernels)
 
-    def _part(self, counts: tf.Tensor) -> tf.Tensor:
-        """What a device brings of its worker's counts, since all devices of a worker do."""
-        return counts * (self.workers / self.distribute_strategy.num_replicas_in_sync)
+    def agree(self, inputs: Mapping[str, tf.Tensor]) -> exchange.Step:
+        """What all workers know of this batch alone."""
+        return self.plan([need[None] for need in self.needs(inputs)]).step(0)
 
-    def train_step(
-        self, inputs, counts: tf.Tensor | None = None, following: tf.Tensor | None = None
-    ):
+    def train_step(self, inputs, step: exchange.Step | None = None):
         """One joint step of all tasks, or one step a task in turn (`alternating`).
 
         Args:
           inputs: this worker's rows of the batch.
-          counts: `row_counts` of the whole batch, of all workers; counted if not given.
-          following: `row_counts` of this worker's next batch.
+          step: what all workers know of the batch; they tell each other if not given.
 
         Returns:
-          `loss`, {task}_loss, and `following` summed over all workers: what they tell each other in
-          the step anyway has room for it.
+          `loss`, {task}_loss.
         """
-        if counts is None:
-            counts = self.everywhere(self.row_counts(inputs))
+        step = step or self.agree(inputs)
         tasks = range(len(self.recipe.tasks))
         if self.recipe.schedule == "joint":
-            *losses_, following = self._step(inputs, tasks, counts, following)
+            losses_ = self._step(inputs, tasks, step)
         else:
-            steps = [self._step(inputs, [t], counts, following) for t in tasks]
-            losses_, following = [loss for loss, _ in steps], steps[-1][1]
+            losses_ = [loss for t in tasks for loss in self._step(inputs, [t], step)]
         names = [f"{t.name}_loss" for t in self.recipe.tasks]
-        told = {"loss": tf.add_n(losses_), "following": following}
-        return {**told, **dict(zip(names, losses_, strict=True))}
+        return {"loss": tf.add_n(losses_), **dict(zip(names, losses_, strict=True))}
 
-    def _step(
-        self, inputs, tasks: Sequence[int], counts: tf.Tensor, following: tf.Tensor | None = None
-    ) -> list[tf.Tensor]:
-        """The tasks' losses and the sum of `following`."""
-        following = tf.zeros_like(counts) if following is None else following
+    def _step(self, inputs, tasks: Sequence[int], step: exchange.Step) -> list[tf.Tensor]:
+        """The tasks' losses."""
         strategy, variables = self.distribute_strategy, self.trainable_variables
         with self._only_tickets_move(tasks):
             on_device = functools.partial(self._gradients, tasks=tasks)
-            gradients, told = strategy.run(on_device, (inputs, counts, following))
-            own = [g for g in gradients if g is not None]
-            moved = [v for g, v in zip(gradients, variables, strict=True) if g is not None]
-            summed = exchange.summed(strategy, [*own, *told])
-            strategy.run(functools.partial(self._apply, moved), summed[: len(own)])
+            gradients, losses_ = strategy.run(on_device, (inputs, step.counts))
+            own = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+            parts = [step.parts.get(v.ref()) for _, v in own] + [None] * len(losses_)
+            summed = exchange.summed(strategy, [*(g for g, _ in own), *losses_], parts)
+            moved = functools.partial(self._apply, [v for _, v in own])
+            strategy.run(moved, summed[: len(own)])
         return [strategy.experimental_local_results(each)[0] for each in summed[len(own) :]]
 
-    def _gradients(self, inputs, counts: tf.Tensor, following: tf.Tensor, tasks: Sequence[int]):
-        """This device's part of the gradients, None of what has none; of losses and `following`."""
+    def _gradients(self, inputs, counts: tf.Tensor, tasks: Sequence[int]):
+        """This device's part of the gradients, None of what has none; and of the losses."""
         rows = exchange.own_rows(inputs, self.workers)
         with tf.GradientTape() as tape:
             every = self.task_losses(rows, True, counts)
             chosen = [every[t] for t in tasks]
             total = tf.add_n(chosen + self._penalty())
-        return tape.gradient(total, self.trainable_variables), [*chosen, self._part(following)]
+        return tape.gradient(total, self.trainable_variables), chosen
 
     def _apply(self, variables: Sequence[tf.Variable], *gradients) -> None:
         pairs = zip(gradients, variables, strict=True)
@@ -219,18 +227,24 @@ class _Frozen:
     The gradient is masked by the chain rule, but leftover momentum of another task's step is not.
     """
 
-    def __init__(self, connections):
-        self.kernels: dict = {}
-        for kernel, mask in connections:
-            held = self.kernels.setdefault(kernel.ref(), [kernel, None])
-            held[1] = mask if held[1] is None else tf.maximum(held[1], mask)
+    def __init__(self, connections: Connections):
+        self.kept = _union(connections)
 
     def __enter__(self):
-        self.before = [tf.identity(kernel) for kernel, _ in self.kernels.values()]
+        self.before = [tf.identity(kernel) for kernel, _ in self.kept]
 
     def __exit__(self, *error):
-        for (kernel, mask), before in zip(self.kernels.values(), self.before, strict=True):
+        for (kernel, mask), before in zip(self.kept, self.before, strict=True):
             kernel.assign(tf.where(mask > 0, kernel, before))
+
+
+def _union(connections: Connections) -> list[tuple[tf.Variable, tf.Tensor]]:
+    """Every kernel once, with the union of its masks."""
+    kernels: dict = {}
+    for kernel, mask in connections:
+        _, before = kernels.get(kernel.ref(), (kernel, None))
+        kernels[kernel.ref()] = (kernel, mask if before is None else tf.maximum(before, mask))
+    return list(kernels.values())
 
 
 def _column(inputs: Mapping[str, tf.Tensor], name: str) -> tf.Tensor:

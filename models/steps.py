@@ -7,20 +7,20 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from ncs4cvr.models.exchange import Agreed, Step
+
 
 class Stepping(Protocol):
     """What is asked of a `Ranker`; see there."""
 
-    def row_counts(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Rows of a batch, and what else is counted in it."""
+    def needs(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """What is to be known of a batch before it is learned from."""
 
-    def everywhere(self, counts: tf.Tensor) -> tf.Tensor:
-        """Their sum over all workers."""
+    def plan(self, needs: list[tf.Tensor]) -> Agreed:
+        """What all workers know of the batches of a call."""
 
-    def train_step(
-        self, inputs: Any, counts: tf.Tensor, following: tf.Tensor
-    ) -> Mapping[str, tf.Tensor]:
-        """Gives at least `loss`, and `following`, summed over all workers."""
+    def train_step(self, inputs: Any, step: Step) -> Mapping[str, tf.Tensor]:
+        """Gives at least `loss`."""
 
 
 def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
@@ -30,9 +30,9 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
     small model. The loop also reads the batches, whose number of rows is not fixed in the graph:
     the last, smaller batch is not traced anew.
 
-    A batch is fetched, and its rows are counted over all workers, while the one before it is
-    learned from: what the workers tell each other in that step holds the next one's counts. They
-    all end with the first batch that nobody has rows of.
+    All batches are fetched before the first is learned from: so the workers tell each other once a
+    call, and not in every step, what they will need. They all end with the first batch that nobody
+    has rows of.
 
     Args:
       model: what to train.
@@ -43,28 +43,38 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
       The steps' losses [steps] and the number of rows they saw.
     """
 
-    def more(i, seen, losses, batch, counts):
-        return counts[0] > 0
+    kind = tf.OptionalSpec(batches.element_spec)
+    like = model.needs(no_batch(batches.element_spec))
 
-    def one(i, seen, losses, batch, counts):
-        following, here = fetch(i + 1)
-        told = model.train_step(batch.get_value(), counts, here)
-        losses = losses.write(i, told["loss"])
-        return i + 1, seen + tf.cast(counts[0], tf.int32), losses, following, told["following"]
+    def array(dtype: tf.DType, shape: tf.TensorShape | None = None) -> tf.TensorArray:
+        return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape or [])
 
     def fetch(i):
         nothing = lambda: tf.experimental.Optional.empty(batches.element_spec)  # noqa: E731
-        batch = tf.cond(i < count, batches.get_next_as_optional, nothing)
-        return batch, tf.cond(
-            batch.has_value(), lambda: model.row_counts(batch.get_value()), lambda: no_rows
-        )
+        return tf.cond(i < count, batches.get_next_as_optional, nothing)
 
-    no_rows = tf.zeros_like(model.row_counts(no_batch(batches.element_spec)))
-    losses = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[])
-    batch, here = fetch(0)
-    start = (0, 0, losses, batch, model.everywhere(here))
-    _, seen, losses, *_ = tf.while_loop(more, one, start, parallel_iterations=1)
-    return losses.stack(), seen
+    def more(i, batch, fetched, needs):
+        return batch.has_value()
+
+    def ahead(i, batch, fetched, needs):
+        told = zip(needs, model.needs(batch.get_value()), strict=True)
+        needs = tuple(array.write(i, need) for array, need in told)
+        (variant,) = tf.nest.flatten(batch, expand_composites=True)
+        return i + 1, fetch(i + 1), fetched.write(i, variant), needs
+
+    def one(i, losses):
+        batch = tf.nest.pack_sequence_as(kind, [fetched.read(i)], expand_composites=True)
+        told = model.train_step(batch.get_value(), plan.step(i))
+        return i + 1, losses.write(i, told["loss"])
+
+    start = (0, fetch(0), array(tf.variant), tuple(array(x.dtype, x.shape) for x in like))
+    *_, fetched, needs = tf.while_loop(more, ahead, start, parallel_iterations=1)
+    plan = model.plan([each.stack() for each in needs])
+    rows = plan.counts[:, 0]
+    steps = tf.math.count_nonzero(rows, dtype=tf.int32)
+    start = (0, array(tf.float32))
+    _, losses = tf.while_loop(lambda i, _: i < steps, one, start, parallel_iterations=1)
+    return losses.stack(), tf.cast(tf.reduce_sum(rows), tf.int32)
 
 
 def no_batch(spec: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:

@@ -46,6 +46,17 @@ class Trunk(tf.keras.layers.Layer):
         """Transformed features -> [batch, inputs of the dense layers]."""
         return self.interaction(self.vectors(inputs, self.fields))
 
+    def ids(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The rows of the embedding table that `call` looks up, as often as it does: [any]."""
+        found = []
+
+        def lookup(ids: tf.Tensor) -> tf.Tensor:
+            found.append(tf.reshape(ids, [-1]))
+            return tf.zeros([*tf.unstack(tf.shape(ids)), self.embedding.dim])
+
+        self.vectors(inputs, self.fields, lookup)
+        return tf.concat(found, 0)
+
     def vectors(
         self,
         inputs: Mapping[str, tf.Tensor],

@@ -41,6 +41,7 @@ def main() -> int:
     logger.addHandler(_Words(out))
     logger.setLevel(logging.INFO)
     job = json.loads(sys.stdin.readline())
+    os.sched_setaffinity(0, job["cores"])  # TensorFlow, imported below, starts as many threads
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         from ncs4cvr.models import trainer

@@ -137,10 +137,10 @@ def grouped_mb(told: Mapping[str, Any], step: str, way: str) -> float:
 
 
 def training(every: Mapping[str, Any]) -> Training:
-    """Of workers.json (the largest batch), beam.json, overhead.json and quality.json."""
+    """Of beam, overhead, quality and workers.json (there the largest batch, nothing cut yet)."""
     turns = every["workers"]["turns"]
     batch = max(turn["batch_size"] for turn in turns)
-    mine = [turn for turn in turns if turn["batch_size"] == batch]
+    mine = [turn for turn in turns if turn["batch_size"] == batch and not turn["tickets"]]
     steps = {step["name"]: step for step in every["overhead"]["run"]["timeline"]}
     models = [row for row in every["quality"] if row["model"] == "ncs4cvr"]
     reading = [cell["reading"] for cell in every["beam"]["cells"] if cell.get("reading")]

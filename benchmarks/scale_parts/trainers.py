@@ -68,10 +68,11 @@ def network(t: Training, ask: Ask, ids: int) -> Iterator[str]:
     )
     for line in (
         f"""dense gradients in a ring: 2 (n - 1) / n x {formulas.FLOAT} bytes x {t.dense:,} dense
-        parameters (quality.json) = {dense / 1e6:,.1f} MB""",
+        parameters (quality.json) = {dense / 1e6:,.1f} MB; under tickets fewer, as only connections
+        that a task kept are exchanged""",
         f"""embedding rows of all others: (n - 1) / n x batch x {ids} ids x ({formulas.FLOAT} x
         {ask.dim} + {formulas.ID}) bytes = {rows / 1e6:,.0f} MB; fewer, as ids occur more than once
-        in a worker's part, and more by the room that slots leave, which is at most half""",
+        in a worker's part; every worker sends as many as who has most""",
         f"""arithmetic: examples of a worker / examples/s = {1e3 * seconds:,.0f} ms; the exchange
         takes
         as long with 8 x bytes / s = {formulas.gbit_for(dense + rows, seconds):,.1f} Gbit/s""",

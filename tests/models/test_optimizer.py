@@ -100,7 +100,12 @@ def _made_in_a_step(optimizer, rows):
     table = tf.Variable(tf.zeros([rows, 2]))
     optimizer.build([table])
     step = tf.function(lambda: _step(optimizer, table, [3, 5, 3], tf.ones([3, 2])))
-    graphs, made = [step.get_concrete_function().graph], set()
+    return _made(step.get_concrete_function(), rows)
+
+
+def _made(function, rows):
+    """The types of a compiled function's operations that give tensors of so many rows."""
+    graphs, made = [function.graph], set()
     while graphs:
         graph = graphs.pop()
         graphs += [f.graph for f in graph._functions.values() if hasattr(f, "graph")]
@@ -115,6 +120,14 @@ def test_a_step_computes_nothing_of_the_size_of_a_table():
 
 def test_kerass_adam_would_compute_whole_tables():
     assert "Mul" in _made_in_a_step(tf.keras.optimizers.Adam(0.1), 977)
+
+
+@pytest.mark.parametrize("strategy", [tf.distribute.get_strategy(), None])
+def test_a_models_step_reads_no_whole_table_with_a_strategy_either(small, strategy):
+    with (strategy or tf.distribute.MirroredStrategy(["CPU:0"])).scope():
+        model, batch = small()
+    assert model.trunks[0].embedding.table.shape[0] == 14
+    assert _made(model.compiled_step.get_concrete_function(batch), 14) == set()
 
 
 @pytest.mark.parametrize("sharing", ["ncs4cvr", "single_task"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import losses
+from ncs4cvr.models import losses, starts
 from ncs4cvr.models.ranker import SHARINGS, Ranker
 from ncs4cvr.models.sharing import get_ticket, set_ticket
 from ncs4cvr.models.sparsity import full_ticket
@@ -41,11 +41,21 @@ def with_momentum(small):
     return model, batch
 
 
+def test_the_ids_of_a_batch_are_the_rows_that_its_gradient_has(world, recipe):
+    batch = next(iter(world.valid.in_order(64)))
+    model = starts.build(recipe, world.sizes, batch)
+    trunk = model.trunks[0]
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(batch)
+    gradient = tape.gradient(loss, trunk.embedding.table)
+    assert set(trunk.ids(batch).numpy()) == set(gradient.indices.numpy())
+
+
 @pytest.mark.parametrize("task", [0, 1])
 def test_a_step_of_one_task_moves_no_connection_outside_its_ticket(with_momentum, task):
     model, batch = with_momentum
     before = _kernels(model)
-    model._step(batch, [task], model.row_counts(batch))
+    model._step(batch, [task], model.agree(batch))
     for moved, mask in zip(_moved(before, _kernels(model)), _tickets()[task], strict=True):
         assert not moved[~mask].any()
         assert moved[mask].any()
@@ -55,7 +65,7 @@ def test_without_the_freeze_leftover_momentum_would_move_them(with_momentum, mon
     model, batch = with_momentum
     monkeypatch.setattr(Ranker, "_only_tickets_move", lambda *_: contextlib.nullcontext())
     before = _kernels(model)
-    model._step(batch, [0], model.row_counts(batch))
+    model._step(batch, [0], model.agree(batch))
     for moved, mask in zip(_moved(before, _kernels(model)), _tickets()[0], strict=True):
         assert moved[~mask].any()
 
@@ -103,7 +113,7 @@ def test_a_step_of_one_task_leaves_the_other_head_alone(small):
     model, batch = small(schedule="alternating")
     model.train_step(batch)
     before = [w.numpy() for w in model.heads[1].weights]
-    model._step(batch, [0], model.row_counts(batch))
+    model._step(batch, [0], model.agree(batch))
     assert all((a == w.numpy()).all() for a, w in zip(before, model.heads[1].weights))
 
 
@@ -159,7 +169,7 @@ def test_single_tasks_learn_nothing_from_each_other(small):
         *model.heads[1].trainable_variables,
     ]
     before = [v.numpy() for v in other]
-    model._step(batch, [0], model.row_counts(batch))
+    model._step(batch, [0], model.agree(batch))
     assert all((a == v.numpy()).all() for a, v in zip(before, other, strict=True))
     assert len(other) * 2 == len(model.trainable_variables)
 

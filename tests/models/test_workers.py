@@ -57,6 +57,19 @@ def test_a_cluster_of_another_size_than_the_recipes_is_refused():
         place(_config(WORKERS), wanted=3)
 
 
+@pytest.mark.parametrize(
+    ("have", "count", "expected"),
+    [
+        ([0, 1], 1, [[0, 1]]),
+        ([0, 1, 4, 5, 6], 2, [[0, 4, 6], [1, 5]]),
+        ([2, 3], 3, [[2], [3], [2]]),
+    ],
+)
+def test_workers_of_one_machine_have_cores_of_their_own(have, count, expected, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(have))
+    assert [launch.cores(index, count) for index in range(count)] == expected
+
+
 def test_a_batch_that_the_cluster_cannot_divide_is_refused(recipe):
     config = {"TF_CONFIG": _config(CHIEF)}
     with pytest.raises(ValueError, match=r"batch_size=64 cannot be divided among 3.*batch_size=66"):
@@ -113,7 +126,7 @@ def test_workers_that_end_well_raise_nothing():
 
 
 def test_a_worker_that_ends_before_it_reads_its_job_is_named(recipe, monkeypatch):
-    def ended(config, threads):
+    def ended(config):
         command, pipe = [sys.executable, "-c", "raise SystemExit(3)"], subprocess.PIPE
         started = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         started.wait()
