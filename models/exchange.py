@@ -174,17 +174,14 @@ def summed(
 def _exchanged(parts: Sequence[Part | None], *values: Any) -> list[Any]:
     device = tf.distribute.get_replica_context()
     pairs = list(zip(values, parts, strict=True))
-    sums = iter(device.all_reduce("SUM", [_taken(*pair) for pair in pairs if not _in_slots(*pair)]))
+    together = [_taken(v, p) for v, p in pairs if p is None or p.places is not None]
+    sums = iter(device.all_reduce("SUM", together))
     return [
-        from_slots(device.all_gather(in_slot(_row_once(value), part.room), axis=0), value)
-        if _in_slots(value, part)
-        else _put_back(next(sums), value, part)
+        _put_back(next(sums), value, part)
+        if part is None or part.places is not None
+        else from_slots(device.all_gather(in_slot(_row_once(value), part.room), axis=0), value)
         for value, part in pairs
     ]
-
-
-def _in_slots(value: Any, part: Part | None) -> bool:
-    return isinstance(value, tf.IndexedSlices) and part.places is None
 
 
 def _taken(value: Any, part: Part | None) -> tf.Tensor:

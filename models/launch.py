@@ -46,8 +46,8 @@ def together(function: str, arguments: Mapping[str, Any], recipe: Recipe) -> Non
     with ExitStack() as stack:
         said: queue.Queue = queue.Queue()
         for index, config in enumerate(configs):
-            job = {"function": function, "arguments": arguments}
-            job["cores"] = cores(index, len(configs))
+            own = cores(index, len(configs))
+            job = {"function": function, "arguments": arguments, "cores": own}
             started = _start(config)
             stack.callback(_end, started)
             threading.Thread(target=_listen, args=(index, started, said), daemon=True).start()
@@ -73,8 +73,8 @@ def loopback(count: int) -> list[str]:
 def cores(index: int, count: int) -> list[int]:
     """Those of this process's processors that worker `index` of `count` runs on.
 
-    On cores of its own, with as many threads, it is some 15 % faster than where the system moves
-    its threads among all: in every step they wait for the slowest worker.
+    With as many threads as cores. In every step all wait for the slowest, so none may lose its
+    core to what another's threads have to do.
     """
     every = sorted(os.sched_getaffinity(0))
     return every[index::count] or [every[index % len(every)]]

@@ -72,8 +72,8 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
     plan = model.plan([each.stack() for each in needs])
     rows = plan.counts[:, 0]
     steps = tf.math.count_nonzero(rows, dtype=tf.int32)
-    start = (0, array(tf.float32))
-    _, losses = tf.while_loop(lambda i, _: i < steps, one, start, parallel_iterations=1)
+    first = (0, array(tf.float32))
+    _, losses = tf.while_loop(lambda i, _: i < steps, one, first, parallel_iterations=1)
     return losses.stack(), tf.cast(tf.reduce_sum(rows), tf.int32)
 
 
