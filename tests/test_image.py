@@ -1,6 +1,7 @@
 """What an image is made of: the lock of the second stack, its Beam's boot, and no more."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def test_the_image_does_not_run_as_root():
 
 def test_a_container_without_a_command_starts_beams_boot():
     assert DOCKERFILE.rstrip().endswith('ENTRYPOINT ["/opt/apache/beam/boot"]')
+
+
+def test_a_command_is_missing_though_a_function_has_its_name():
+    # image-in-trixie calls buildah by a function `buildah` of its own.
+    script = ". tests/compat/trixie.sh; name=image; not-there() { :; }; needs sh not-there; echo on"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "image: skipped: needs not-there (apt-get install not-there)\n"

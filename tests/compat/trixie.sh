@@ -7,7 +7,7 @@ skip() { say "skipped: $*"; exit 0; }
 needs() { # commands, which apt packages of the same name bring
   local each
   for each in "$@"; do
-    command -v "$each" >/dev/null || skip "needs $each (apt-get install $each)"
+    type -P "$each" >/dev/null || skip "needs $each (apt-get install $each)"
   done
 }
 
