@@ -58,7 +58,7 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
 
     def ahead(i, batch, fetched, needs):
         told = zip(needs, model.needs(batch.get_value()), strict=True)
-        needs = tuple(array.write(i, need) for array, need in told)
+        needs = tuple(each.write(i, need) for each, need in told)
         (variant,) = tf.nest.flatten(batch, expand_composites=True)
         return i + 1, fetch(i + 1), fetched.write(i, variant), needs
 
