@@ -139,11 +139,17 @@ class Batches:
         here = int(count())
         return self.workers.total(here) if self.by_file else here
 
-    def in_order(self, batch_size: int = 8192) -> tf.data.Dataset:
-        """Every row of this worker's once, unshuffled and always in the same order."""
+    def in_order(self, batch_size: int = 8192, endless: bool = False) -> tf.data.Dataset:
+        """Every row of this worker's once, unshuffled and always in the same order.
+
+        Args:
+          batch_size: rows of all workers' batches.
+          endless: goes on with batches of no rows, where workers wait for each other.
+        """
         batches = self._own(self.blocks, batch_size)
         if self.workers.count > 1:  # who has no rows still learns what they are like
-            batches = batches.concatenate(tf.data.Dataset.from_tensors(self.no_rows()))
+            nothing = tf.data.Dataset.from_tensors(self.no_rows())
+            batches = batches.concatenate(nothing.repeat() if endless else nothing)
         return batches.prefetch(2).with_options(FIXED)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,14 @@ from ncs4cvr.models.tickets import Tickets
 OTHER_SEED = 7919  # added to a seed where a control needs another one
 
 
-def controlled(found: Tickets, control: str, seed: int, start: Sequence[np.ndarray]) -> Tickets:
+def controlled(found: Tickets, control: str, seed: int, start: Sequence[Any]) -> Tickets:
     """The tickets that a control trains with instead of those found.
 
     Args:
       found: what the search found.
       control: see above; "" changes nothing.
       seed: of random tickets.
-      start: the weights that `new_start` begins with.
+      start: the weights that `new_start` begins with, of today's vocabularies.
 
     Raises:
       ValueError: `only_<task>` names a task without a ticket.
@@ -44,5 +45,5 @@ def controlled(found: Tickets, control: str, seed: int, start: Sequence[np.ndarr
             raise ValueError(f"control {control!r}: the tickets are for tasks {sorted(tickets)}")
         tickets = dict.fromkeys(tickets, tickets[task])
     elif control == "new_start":
-        found = dataclasses.replace(found, start=start)
+        found = dataclasses.replace(found, start=start, words={})
     return dataclasses.replace(found, tickets=tickets)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
+from ncs4cvr.models.shards import Layout, ShardedTable
+from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.features import Feature
 
 Lookup = Callable[[tf.Tensor], tf.Tensor]  # ids [...] -> rows of the table [..., d]
+BLOCK = 1 << 20  # rows of a table that are drawn at once
 PADDING = 0  # id of a missing value and of padding; in tags and sequences it counts for nothing
 
 
@@ -24,11 +27,18 @@ class FieldEmbedding(tf.keras.layers.Layer):
       features: the recipe's rows.
       sizes: ids per vocabulary, padding included.
       dim: d.
+      workers: among whom the table is cut; everyone has it whole if not given.
     """
 
-    def __init__(self, features: Sequence[Feature], sizes: Mapping[str, int], dim: int):
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        sizes: Mapping[str, int],
+        dim: int,
+        workers: Workers | None = None,
+    ):
         super().__init__(name="field_embedding")
-        self.dim = dim
+        self.dim, self.workers = dim, workers or alone()
         self.ids = [f for f in features if f.kind not in ("tags", "sequence") and not _plain(f)]
         self.tags = [f for f in features if f.kind == "tags"]
         self.plain = [f for f in features if _plain(f)]
@@ -41,17 +51,35 @@ class FieldEmbedding(tf.keras.layers.Layer):
             total += sizes[vocabulary]
         self.starts, self.rows = starts, total
         self.sizes = {vocabulary: sizes[vocabulary] for vocabulary in used}
+        self.layout = Layout(total, self.workers.count if workers else 1)
 
     def build(self, _):
         """Adds the table and the vectors of plain numbers."""
-        self.table = self._add_vectors("table", self.rows)
+        if self.layout.shards > 1:
+            fresh = self._drawn(self.rows)
+            self.table = ShardedTable(self.layout, self.dim, self.workers, fresh, "table")
+        else:
+            self.table = self._add_vectors("table", self.rows)
         self.scales = self._add_vectors("scales", len(self.plain))
         self.built = True
 
+    @property
+    def trainable_weights(self) -> list:
+        """The table first, cut among workers or whole."""
+        return [self.table, self.scales] if self.built else []
+
     def _add_vectors(self, name: str, count: int) -> tf.Variable:
+        drawn = lambda shape, dtype=None, **_: tf.concat(list(self._drawn(count)), 0)  # noqa: E731
+        return self.add_weight(name, (count, self.dim), initializer=drawn)
+
+    def _drawn(self, count: int) -> Iterator[tf.Tensor]:
+        """So many random vectors, in blocks: nobody needs to hold them all."""
         # An initializer of its own: one that is used twice gives the same numbers twice.
         init = tf.keras.initializers.RandomNormal(stddev=self.dim**-0.5 * 0.1)
-        return self.add_weight(name, (count, self.dim), initializer=init)
+        yield init((min(count, BLOCK), self.dim))
+        for first in range(BLOCK, count, BLOCK):
+            part = (min(count - first, BLOCK), self.dim)
+            yield init((count, self.dim), partition_shape=part, partition_offset=(first, 0))
 
     def call(self, inputs: Mapping[str, tf.Tensor]):
         """Returns [batch, fields, d]; fields in the order ids, tags, plain numbers."""
@@ -59,6 +87,8 @@ class FieldEmbedding(tf.keras.layers.Layer):
 
     def lookup(self, ids: tf.Tensor) -> tf.Tensor:
         """ids [...] -> rows of the table [..., d]."""
+        if isinstance(self.table, ShardedTable):
+            return self.table.lookup(ids)
         return tf.gather(here(self.table), ids)
 
     def vectors(

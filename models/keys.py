@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ncs4cvr.models.embeddings import FieldEmbedding
+from ncs4cvr.models.shards import Shard
 
+PREFIX = "words_"  # of the arrays that words are kept in
 Words = Mapping[str, Sequence[bytes]]  # vocabulary -> its words; the id of a word is 1 + its place
 
 
@@ -26,17 +29,25 @@ class Moves:
     kept: int
     new: int
 
-    def apply(self, old: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        """The new table: `fresh` with every row that has a past replaced by it."""
-        table = fresh.copy()
-        table[self.target] = old[self.source]
-        return table
+    def carry(self, old: np.ndarray, table: Any) -> None:
+        """Every row of the new table that has a past gets it.
+
+        Args:
+          old: the older table, [rows, d].
+          table: the new one, or a shard of it.
+        """
+        if isinstance(table, Shard):
+            table.take(self.target, old, self.source)
+        else:
+            rows = table.numpy()
+            rows[self.target] = old[self.source]
+            table.assign(rows)
 
 
 def packed(words: Words) -> dict[str, np.ndarray]:
     """Words as arrays that np.savez keeps without pickle; no word holds a line's end."""
     return {
-        f"words_{name}": np.frombuffer(b"\n".join(each), np.uint8) for name, each in words.items()
+        f"{PREFIX}{name}": np.frombuffer(b"\n".join(each), np.uint8) for name, each in words.items()
     }
 
 
@@ -47,11 +58,11 @@ def unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, list[bytes]]:
     {'tag': [b'a', b'bc'], 'city': []}
     """
     return {
-        name.removeprefix("words_"): arrays[name].tobytes().split(b"\n")
+        name.removeprefix(PREFIX): arrays[name].tobytes().split(b"\n")
         if arrays[name].size
         else []
         for name in arrays
-        if name.startswith("words_")
+        if name.startswith(PREFIX)
     }
 
 

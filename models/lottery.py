@@ -14,6 +14,7 @@ from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.keys import Words
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.search import Round, RoundEnd, best_round, keep_schedule, search
+from ncs4cvr.models.shards import whole
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
 from ncs4cvr.schemas.recipe import Recipe
@@ -84,7 +85,7 @@ def search_rounds(
     batch, workers = train.no_rows(), train.workers
     joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
     starts.warm_up(joint, train, rows)
-    start = [w.numpy() for w in joint.trainable_variables]
+    start = [whole(w) for w in joint.trainable_variables]
     copies = starts.build(recipe.replace(sharing="single_task"), sizes, batch, workers)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
+
+from ncs4cvr.models.shards import ShardedTable
 
 
 class LazyAdam(tf.keras.optimizers.Adam):
@@ -16,8 +21,14 @@ class LazyAdam(tf.keras.optimizers.Adam):
     Reference: Kingma and Ba, arXiv 1412.6980, algorithm 1; lazy as TensorFlow Addons' LazyAdam.
     """
 
-    def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
+    def build(self, variables: Sequence[Any]) -> None:
+        """Makes the moments; a table that is cut among workers has its own."""
+        super().build([v for v in variables if not isinstance(v, ShardedTable)])
+
+    def moments(self, variable: Any) -> tuple[Any, Any]:
         """The running means of a variable's gradient and of its square, once `build` made them."""
+        if isinstance(variable, ShardedTable):
+            return variable.moments
         index = self._index_dict[self._var_key(variable)]
         return self._momentums[index], self._velocities[index]
 
@@ -39,6 +50,13 @@ class LazyAdam(tf.keras.optimizers.Adam):
                 grad=gradient,
             )
             return
+        self.move_rows(gradient, variable, m, v)
+
+    def move_rows(
+        self, gradient: tf.IndexedSlices, variable: tf.Variable, m: tf.Variable, v: tf.Variable
+    ) -> None:
+        """One Adam step on some rows, each of which occurs once, and on their moments."""
+        step = tf.cast(self.iterations + 1, variable.dtype)
         rows, g = gradient.indices, gradient.values
         bias = tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         alpha = tf.cast(self.learning_rate, variable.dtype) * bias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -15,8 +16,10 @@ from ncs4cvr.models.experts import MultiGateExperts, ProgressiveExperts
 from ncs4cvr.models.optimizer import LazyAdam
 from ncs4cvr.models.sharing import Connections, ConnectionSharing, SharedBottom, Sharing, SingleTask
 from ncs4cvr.models.steps import several
+from ncs4cvr.models.shards import ShardedTable
 from ncs4cvr.models.towers import AdaptiveTransfer, CrossStitch, EntireSpace, SubNetworkRouting
 from ncs4cvr.models.trunk import Trunk
+from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
 
 SHARINGS: dict[str, type[Sharing]] = {
@@ -38,19 +41,21 @@ class Ranker(tfrs.models.Model):
     Args:
       recipe: what to build.
       sizes: ids per vocabulary, padding included.
-      workers: processes that train it together, under the strategy in whose scope it is made.
+      workers: who train it together, in the scope of whose strategy it is made; this process
+        alone if not given.
 
     Raises:
       ValueError: the sharing needs a task that is given another's label, and there is none.
     """
 
-    def __init__(self, recipe: Recipe, sizes: Mapping[str, int], workers: int = 1):
+    def __init__(self, recipe: Recipe, sizes: Mapping[str, int], workers: Workers | None = None):
         super().__init__()
-        self.recipe, self.workers = recipe, workers
+        self.recipe, self.workers = recipe, (workers or alone()).count
         self.sharing = _sharing(recipe)
         self.parents = parents(recipe, self.sharing.sample_space)
         trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
-        self.trunks = [Trunk(recipe, sizes, f"trunk_{i}") for i in range(trunks)]
+        owners = workers if recipe.distribution == "sharded" else None
+        self.trunks = [Trunk(recipe, sizes, f"trunk_{i}", owners) for i in range(trunks)]
         self.towers = [
             MaskedMLP(recipe.tower, 0, recipe.dropout, name=f"tower_{t.name}") for t in recipe.tasks
         ]
@@ -60,6 +65,7 @@ class Ranker(tfrs.models.Model):
         self.compiled_step = traced(self.train_step)
         self.compiled_steps = traced(functools.partial(several, self))
         self.compiled_call = traced(lambda inputs: self(inputs))
+        self.compiled_answers = traced(self.answers)
 
     def logits(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """One logit [batch] per task."""
@@ -138,34 +144,82 @@ class Ranker(tfrs.models.Model):
         devices = self.distribute_strategy.num_replicas_in_sync
         return [self.recipe.snr_penalty / devices * loss for loss in self.sharing.losses]
 
-    def needs(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """What all workers must know of this worker's batch: its row counts, its embedding rows."""
+    def needs(
+        self, inputs: Mapping[str, tf.Tensor], step: int | tf.Tensor = 0
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """What all workers must know of this worker's batch.
+
+        Args:
+          inputs: the batch.
+          step: of the batch in a call.
+
+        Returns:
+          `row_counts`, and of every embedding table `exchange.occurring`.
+        """
         counts = self.row_counts(inputs)
         if self.distribute_strategy.num_replicas_in_sync == 1:
-            return [counts]
-        ids = [(trunk.ids(inputs), trunk.embedding.rows) for trunk in self.trunks]
-        return [counts, *(exchange.needed(*each) for each in ids)]
+            return counts, []
+        ids = [(trunk.ids(inputs), trunk.embedding.layout) for trunk in self.trunks]
+        return counts, [exchange.occurring(*each, step) for each in ids]
 
-    def plan(self, needs: Sequence[tf.Tensor]) -> exchange.Agreed:
+    def plan(self, counts: tf.Tensor, rows: Sequence[tf.Tensor]) -> exchange.Agreed:
         """What all workers know of the batches of a call before they learn from the first.
 
         Args:
-          needs: what `needs` gives, of all the batches: [steps, ...] each.
+          counts: of `needs` of all the batches: [steps, ...].
+          rows: likewise, of one batch after the other.
         """
-        counts, *tables = needs
         strategy = self.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
             return exchange.Agreed(counts, {}, {})
-        counts, told = exchange.agreed(strategy, counts, tables, self.workers)
-        refs = [trunk.embedding.table.ref() for trunk in self.trunks]
+        embeddings = [trunk.embedding for trunk in self.trunks]
+        layouts = [each.layout for each in embeddings]
+        counts, told = exchange.agreed(strategy, counts, rows, layouts, self.workers)
+        tables = {
+            each.table.ref(): exchange.Codes(*codes, each.table, each.layout)
+            for each, codes in zip(embeddings, told, strict=True)
+        }
         tasks = range(len(self.recipe.tasks))
         kept = _union([c for t in tasks for c in self.sharing.connections(t)])
         kernels = {kernel.ref(): exchange.of_ticket(mask) for kernel, mask in kept}
-        return exchange.Agreed(counts, dict(zip(refs, told, strict=True)), kernels)
+        return exchange.Agreed(counts, tables, kernels)
 
     def agree(self, inputs: Mapping[str, tf.Tensor]) -> exchange.Step:
         """What all workers know of this batch alone."""
-        return self.plan([need[None] for need in self.needs(inputs)]).step(0)
+        counts, rows = self.needs(inputs)
+        return self.plan(counts[None], rows).step(0)
+
+    @property
+    def sharded(self) -> list[ShardedTable]:
+        """The embedding tables that are cut among the workers."""
+        tables = [trunk.embedding.table for trunk in self.trunks]
+        return [table for table in tables if isinstance(table, ShardedTable)]
+
+    def answers(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """`call` where tables are cut among workers: all must call it as often.
+
+        Returns:
+          The answers to this worker's rows; and how many rows all workers had.
+        """
+        step, strategy = self.agree(inputs), self.distribute_strategy
+
+        def answer(fetched):
+            with self._showing(fetched, step):
+                return self(inputs)
+
+        answers = strategy.run(answer, (exchange.fetched(strategy, self.sharded, step),))
+        local = strategy.experimental_local_results
+        return {name: local(values)[0] for name, values in answers.items()}, step.counts[0]
+
+    @contextlib.contextmanager
+    def _showing(self, fetched: Sequence[tf.Tensor], step: exchange.Step):
+        """Within, look-ups in tables that are cut among workers find what was fetched."""
+        with contextlib.ExitStack() as stack:
+            for table, rows in zip(self.sharded, fetched, strict=True):
+                places_of = step.parts[table.ref()].rows.places_of
+                lookup = lambda ids, rows=rows, of=places_of: tf.gather(rows, of(ids))  # noqa: E731
+                stack.enter_context(table.showing(lookup))
+            yield
 
     def train_step(self, inputs, step: exchange.Step | None = None):
         """One joint step of all tasks, or one step a task in turn (`alternating`).
@@ -190,8 +244,9 @@ class Ranker(tfrs.models.Model):
         """The tasks' losses."""
         strategy, variables = self.distribute_strategy, self.trainable_variables
         with self._only_tickets_move(tasks):
-            on_device = functools.partial(self._gradients, tasks=tasks)
-            gradients, losses_ = strategy.run(on_device, (inputs, step.counts))
+            on_device = functools.partial(self._gradients, tasks=tasks, step=step)
+            fetched = exchange.fetched(strategy, self.sharded, step)
+            gradients, losses_ = strategy.run(on_device, (inputs, fetched))
             own = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
             parts = [step.parts.get(v.ref()) for _, v in own] + [None] * len(losses_)
             summed = exchange.summed(strategy, [*(g for g, _ in own), *losses_], parts)
@@ -199,18 +254,28 @@ class Ranker(tfrs.models.Model):
             strategy.run(moved, summed[: len(own)])
         return [strategy.experimental_local_results(each)[0] for each in summed[len(own) :]]
 
-    def _gradients(self, inputs, counts: tf.Tensor, tasks: Sequence[int]):
+    def _gradients(self, inputs, fetched, tasks: Sequence[int], step: exchange.Step):
         """This device's part of the gradients, None of what has none; and of the losses."""
         rows = exchange.own_rows(inputs, self.workers)
-        with tf.GradientTape() as tape:
-            every = self.task_losses(rows, True, counts)
+        with tf.GradientTape() as tape, self._showing(fetched, step):
+            tape.watch(fetched)
+            every = self.task_losses(rows, True, step.counts)
             chosen = [every[t] for t in tasks]
             total = tf.add_n(chosen + self._penalty())
-        return tape.gradient(total, self.trainable_variables), chosen
+        refs = [table.ref() for table in self.sharded]
+        instead = dict(zip(refs, fetched, strict=True))
+        moved = [instead.get(v.ref(), v) for v in self.trainable_variables]
+        return tape.gradient(total, moved), chosen
 
-    def _apply(self, variables: Sequence[tf.Variable], *gradients) -> None:
-        pairs = zip(gradients, variables, strict=True)
-        self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+    def _apply(self, variables: Sequence[Any], *gradients) -> None:
+        whole = []
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if isinstance(variable, ShardedTable):
+                moments = (moment.own for moment in variable.moments)
+                self.optimizer.move_rows(gradient, variable.own, *moments)
+            else:
+                whole.append((gradient, variable))
+        self.optimizer.apply_gradients(whole, skip_gradients_aggregation=True)
 
     def _only_tickets_move(self, tasks: Sequence[int]):
         # In joint steps the gradient outside the union of the tickets is 0 at every step, so that
@@ -275,7 +340,9 @@ def parents(recipe: Recipe, sample_space: str) -> dict[int, int]:
     return found
 
 
-def compiled(recipe: Recipe, sizes: Mapping[str, int], workers: int = 1) -> Ranker:
+def compiled(
+    recipe: Recipe, sizes: Mapping[str, int], workers: Workers | None = None
+) -> Ranker:
     """A ranker with its optimizer, ready to fit."""
     model = Ranker(recipe, sizes, workers)
     model.compile(optimizer=LazyAdam(recipe.learning_rate))

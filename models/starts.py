@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from ncs4cvr.models import sharing, training
@@ -13,6 +13,7 @@ from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.controls import OTHER_SEED, controlled
 from ncs4cvr.models.keys import Words, moves
 from ncs4cvr.models.ranker import Ranker, compiled
+from ncs4cvr.models.shards import whole
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
@@ -31,21 +32,29 @@ def build(
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     with workers.strategy.scope():
-        model = compiled(recipe, sizes, workers.count)
+        model = compiled(recipe, sizes, workers)
         model(batch)
         model.optimizer.build(model.trainable_variables)
+    for table in model.sharded:
+        table.make()
     return model
 
 
 def on_one_device(
-    model: Ranker, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor]
-) -> Ranker:
-    """A copy of a trained model without the strategy that it was trained under, for export."""
+    model: Ranker, sizes: Mapping[str, int], batch: Mapping[str, tf.Tensor], workers: Workers
+) -> Ranker | None:
+    """A copy of a trained model without the strategy that it was trained under, for export.
+
+    Returns:
+      It, or the model itself, in the chief; None in other workers, which must call this, too.
+    """
     if model.distribute_strategy is tf.distribute.get_strategy():
         return model
-    copy = build(model.recipe, sizes, batch)
-    for source, target in zip(model.weights, copy.weights, strict=True):
-        target.assign(source.numpy())
+    copy = build(model.recipe, sizes, batch) if workers.chief else None
+    for i, source in enumerate(model.weights):
+        value = whole(source)
+        if copy:
+            copy.weights[i].assign(value)
     return copy
 
 
@@ -71,11 +80,11 @@ def joint_model(
       ValueError: the tickets do not fit the recipe.
     """
     batch, workers = train.no_rows(), train.workers
-    start: list[np.ndarray] = []
+    start: list[Any] = []
     if found and recipe.control == "new_start":
         other = build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, batch, workers)
         warm_up(other, train, rows)
-        start = [w.numpy() for w in other.trainable_variables]
+        start = other.trainable_variables
     model = build(recipe, sizes, batch, workers)
     if found:
         apply_tickets(model, controlled(found, recipe.control, recipe.seed, start), words)
@@ -123,8 +132,7 @@ def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> 
     anew = []
     for variable, value in zip(model.trainable_variables, found.start, strict=True):
         if words and found.words and variable.ref() in tables:
-            moved = moves(tables[variable.ref()], found.words, words)
-            variable.assign(moved.apply(value, variable.numpy()))
+            moves(tables[variable.ref()], found.words, words).carry(value, variable)
         elif variable.shape == value.shape:
             variable.assign(value)
         else:
@@ -149,6 +157,7 @@ def copy_start(joint: Ranker, copies: Ranker) -> None:
 
 def fresh_optimizer(model: Ranker) -> None:
     """Sets moments and step counter to zero; the learning rate stays."""
-    for variable in model.optimizer.variables:
+    moments = [each.own for table in model.sharded for each in table.moments]
+    for variable in [*model.optimizer.variables, *moments]:
         if "learning_rate" not in variable.name:
             variable.assign(tf.zeros_like(variable))

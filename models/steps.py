@@ -13,10 +13,12 @@ from ncs4cvr.models.exchange import Agreed, Step
 class Stepping(Protocol):
     """What is asked of a `Ranker`; see there."""
 
-    def needs(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    def needs(
+        self, inputs: Mapping[str, tf.Tensor], step: int | tf.Tensor = 0
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """What is to be known of a batch before it is learned from."""
 
-    def plan(self, needs: list[tf.Tensor]) -> Agreed:
+    def plan(self, counts: tf.Tensor, rows: list[tf.Tensor]) -> Agreed:
         """What all workers know of the batches of a call."""
 
     def train_step(self, inputs: Any, step: Step) -> Mapping[str, tf.Tensor]:
@@ -44,32 +46,35 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
     """
 
     kind = tf.OptionalSpec(batches.element_spec)
-    like = model.needs(no_batch(batches.element_spec))
+    counts, rows = model.needs(no_batch(batches.element_spec))
 
-    def array(dtype: tf.DType, shape: tf.TensorShape | None = None) -> tf.TensorArray:
-        return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape or [])
+    def array(dtype: tf.DType, shape: Any = ()) -> tf.TensorArray:
+        return tf.TensorArray(
+            dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False
+        )
 
     def fetch(i):
         nothing = lambda: tf.experimental.Optional.empty(batches.element_spec)  # noqa: E731
         return tf.cond(i < count, batches.get_next_as_optional, nothing)
 
-    def more(i, batch, fetched, needs):
+    def more(i, batch, *_):
         return batch.has_value()
 
-    def ahead(i, batch, fetched, needs):
-        told = zip(needs, model.needs(batch.get_value()), strict=True)
-        needs = tuple(each.write(i, need) for each, need in told)
+    def ahead(i, batch, fetched, counts, rows):
+        own, occurring = model.needs(batch.get_value(), i)
+        rows = tuple(all_.write(i, these) for all_, these in zip(rows, occurring, strict=True))
         (variant,) = tf.nest.flatten(batch, expand_composites=True)
-        return i + 1, fetch(i + 1), fetched.write(i, variant), needs
+        return i + 1, fetch(i + 1), fetched.write(i, variant), counts.write(i, own), rows
 
     def one(i, losses):
         batch = tf.nest.pack_sequence_as(kind, [fetched.read(i)], expand_composites=True)
         told = model.train_step(batch.get_value(), plan.step(i))
         return i + 1, losses.write(i, told["loss"])
 
-    start = (0, fetch(0), array(tf.variant), tuple(array(x.dtype, x.shape) for x in like))
-    *_, fetched, needs = tf.while_loop(more, ahead, start, parallel_iterations=1)
-    plan = model.plan([each.stack() for each in needs])
+    codes = tuple(array(each.dtype, [None]) for each in rows)
+    start = (0, fetch(0), array(tf.variant), array(counts.dtype, counts.shape), codes)
+    *_, fetched, counts, codes = tf.while_loop(more, ahead, start, parallel_iterations=1)
+    plan = model.plan(counts.stack(), [each.concat() for each in codes])
     rows = plan.counts[:, 0]
     steps = tf.math.count_nonzero(rows, dtype=tf.int32)
     first = (0, array(tf.float32))

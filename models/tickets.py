@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ncs4cvr.models import keys, sparsity
+from ncs4cvr.models import keys, npz, sparsity
 from ncs4cvr.models.search import Round
 from ncs4cvr.models.sparsity import Ticket
 
@@ -38,25 +38,21 @@ class Tickets:
 
     def save(self, folder: str) -> None:
         """Writes `tickets.npz` (bits, not bytes) and `tickets.json`; a bucket will do."""
-        arrays = {f"start_{i:03d}": value for i, value in enumerate(self.start)}
+        arrays = {}
         for kind, tickets in (("mask", self.tickets), ("first", self.first)):
             for task, ticket in tickets.items():
                 for layer, mask in enumerate(ticket):
                     arrays[f"{kind}_{task}_{layer}"] = np.packbits(mask)
         arrays |= keys.packed(self.words)
-        packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)
+        start = ((f"start_{i:03d}", value) for i, value in enumerate(self.start))
         tf.io.gfile.makedirs(folder)
-        for name, content in (
-            (ARRAYS, packed.getvalue()),
-            (FACTS, json.dumps(self.facts, indent=1).encode()),
-        ):
-            with tf.io.gfile.GFile(f"{folder}/{name}", "wb") as out:
-                out.write(content)
+        npz.write(f"{folder}/{ARRAYS}", itertools.chain(start, arrays.items()), compressed=True)
+        with tf.io.gfile.GFile(f"{folder}/{FACTS}", "w") as out:
+            out.write(json.dumps(self.facts, indent=1))
 
     @staticmethod
     def load(folder: str) -> Tickets:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; `start` only when it is asked for, as it holds the embeddings.
 
         Raises:
           ValueError: the folder holds no tickets, or broken ones.
@@ -67,18 +63,20 @@ class Tickets:
                 "TicketSearch output"
             )
         try:
-            facts = json.loads(_read(f"{folder}/{FACTS}"))
-            with np.load(io.BytesIO(_read(f"{folder}/{ARRAYS}")), allow_pickle=False) as arrays:
-                tickets, first = (
-                    {
-                        task: _masks(arrays, f"{kind}_{task}", facts["shapes"])
-                        for task in facts["tasks"]
-                        if f"{kind}_{task}_0" in arrays or kind == "mask"
-                    }
-                    for kind in ("mask", "first")
-                )
-                words = keys.unpacked(arrays)
-                start = [arrays[name] for name in sorted(arrays.files) if name[:6] == "start_"]
+            with tf.io.gfile.GFile(f"{folder}/{FACTS}") as text:
+                facts = json.loads(text.read())
+            stored = npz.Stored(f"{folder}/{ARRAYS}")
+            stored.check()
+            tickets, first = (
+                {
+                    task: _masks(stored, f"{kind}_{task}", facts["shapes"])
+                    for task in facts["tasks"]
+                    if f"{kind}_{task}_0" in stored.names or kind == "mask"
+                }
+                for kind in ("mask", "first")
+            )
+            words = keys.unpacked(dict(npz.Stored(stored.path, keys.PREFIX).items()))
+            start = npz.Stored(stored.path, "start_")
         except Exception as error:
             raise ValueError(
                 f"the tickets in {folder} are broken: {error}; search again"
@@ -86,18 +84,13 @@ class Tickets:
         return Tickets(tickets, start, facts, first, words)
 
 
-def _masks(arrays: Mapping[str, np.ndarray], name: str, shapes: Sequence[Sequence[int]]) -> Ticket:
+def _masks(stored: npz.Stored, name: str, shapes: Sequence[Sequence[int]]) -> Ticket:
     return [
-        np.unpackbits(arrays[f"{name}_{layer}"], count=int(np.prod(shape)))
+        np.unpackbits(stored.array(f"{name}_{layer}"), count=int(np.prod(shape)))
         .reshape(shape)
         .astype(bool)
         for layer, shape in enumerate(shapes)
     ]
-
-
-def _read(path: str) -> bytes:
-    with tf.io.gfile.GFile(path, "rb") as stream:
-        return stream.read()
 
 
 def describe(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import starts
+from ncs4cvr.models import npz, starts
 from ncs4cvr.models.preprocessing import vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.schemas.recipe import Recipe
@@ -27,14 +25,13 @@ def save(model: Ranker, transform_graph: str, folder: str) -> None:
         the folders component/output/number, as runs may be moved.
       folder: to write to.
     """
-    packed = io.BytesIO()
-    np.savez(packed, **{f"{i:03d}": w.numpy() for i, w in enumerate(model.weights)})
+    weights = ((f"{i:03d}", w.numpy()) for i, w in enumerate(model.weights))
+    npz.write(f"{folder}/{WEIGHTS}", weights)
     for name, content in (
-        (RECIPE, model.recipe.to_json().encode()),
-        (WEIGHTS, packed.getvalue()),
-        (GRAPH, "/".join(transform_graph.rstrip("/").split("/")[-3:]).encode()),
+        (RECIPE, model.recipe.to_json()),
+        (GRAPH, "/".join(transform_graph.rstrip("/").split("/")[-3:])),
     ):
-        with tf.io.gfile.GFile(f"{folder}/{name}", "wb") as out:
+        with tf.io.gfile.GFile(f"{folder}/{name}", "w") as out:
             out.write(content)
 
 
@@ -92,8 +89,6 @@ def load(
     return model
 
 
-def weights(folder: str) -> list[np.ndarray]:
+def weights(folder: str) -> npz.Stored:
     """All weights in a folder, masks included, in the model's order."""
-    with tf.io.gfile.GFile(f"{folder}/{WEIGHTS}", "rb") as stream:
-        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-    return [arrays[name] for name in sorted(arrays.files)]
+    return npz.Stored(f"{folder}/{WEIGHTS}")

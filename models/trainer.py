@@ -51,7 +51,7 @@ def run_fn(fn_args: Any) -> None:
     """
     recipe = Recipe.from_json(fn_args.custom_config["recipe"])
     arguments = {name: getattr(fn_args, name) for name in ARGUMENTS}
-    if recipe.distribution == "workers":
+    if recipe.in_processes:
         launch.together("train", arguments, recipe)
     else:
         train(**arguments)
@@ -66,7 +66,7 @@ def train(**arguments: Any) -> None:
     transform_graph = tft.TFTransformOutput(fn_args.transform_output)
     found = Tickets.load(config["tickets"]) if config.get("tickets") else None
     model = fitted(fn_args, recipe, transform_graph, found, workers)
-    if workers.chief:
+    if model:
         raw = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(fn_args.eval_files)), "GZIP")
         blocks = raw.take(recording.ROWS).batch(recording.BATCH_ROWS)  # one by one takes seconds
         examples = [example for block in blocks for example in block.numpy()]
@@ -86,11 +86,11 @@ def fitted(
     transform_graph: tft.TFTransformOutput,
     found: Tickets | None,
     workers: Workers | None = None,
-) -> Ranker:
+) -> Ranker | None:
     """Trains; the chief saves what the next day may go on from; see `run_fn`.
 
     Returns:
-      The model, in every worker, on one device.
+      The model, on one device; None in workers other than the chief.
     """
     config, workers = fn_args.custom_config, workers or alone()
     valid = Batches(fn_args.eval_files, transform_graph, workers=workers)
@@ -117,8 +117,10 @@ def fitted(
         after_epoch=_board(fn_args.model_run_dir) if workers.chief else _nobody,
     )
     seconds = time.monotonic() - began
-    own = starts.on_one_device(model, sizes, train.no_rows())
-    if workers.chief:
+    own = starts.on_one_device(model, sizes, train.no_rows(), workers)
+    if recipe.renews:
+        warm.save(model, words, found, fn_args.model_run_dir, workers)
+    if own:
         facts = {
             "best_epoch": history.best + 1,
             "epochs": history.epochs,
@@ -129,8 +131,6 @@ def fitted(
         with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
             out.write(json.dumps(facts))
         trained.save(own, fn_args.transform_output, fn_args.model_run_dir)
-        if recipe.renews:
-            warm.save(model, words, found, fn_args.model_run_dir)
     return own
 
 
@@ -185,7 +185,7 @@ def search_fn(
         "out": out,
         "last_run": last_run,
     }
-    if recipe.distribution == "workers":
+    if recipe.in_processes:
         launch.together("search", arguments, recipe)
     else:
         search(**arguments)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
 from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.checkpoints import Checkpoints
 from ncs4cvr.models.metrics import evaluate
 from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.shards import Shard
 from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")
@@ -38,13 +40,28 @@ def predict(model: Ranker, batches: Batches) -> tuple[dict, dict]:
     names = {label.name for label in model.recipe.log.labels}
     predictions: dict[str, list] = {t.name: [] for t in model.recipe.tasks}
     labels: dict[str, list] = {}
-    for batch in batches.in_order():
-        for name, value in model.compiled_call(batch).items():
+    for batch, answers in _answers(model, batches):
+        for name, value in answers.items():
             predictions[name].append(value.numpy())
         for name in names & batch.keys():
             labels.setdefault(name, []).append(batch[name].numpy().ravel())
     join = np.concatenate
     return {k: join(v) for k, v in predictions.items()}, {k: join(v) for k, v in labels.items()}
+
+
+def _answers(model: Ranker, batches: Batches) -> Iterator[tuple[dict, dict]]:
+    """Batches and what the model says of them.
+
+    Where tables are cut among the workers, all go on together until nobody has rows.
+    """
+    if not model.sharded:
+        yield from ((batch, model.compiled_call(batch)) for batch in batches.in_order())
+        return
+    for batch in batches.in_order(endless=True):
+        answers, rows = model.compiled_answers(batch)
+        yield batch, answers
+        if not rows:
+            return
 
 
 def validate(model: Ranker, batches: Batches) -> dict[str, float]:
@@ -143,19 +160,16 @@ def fit(
       after_epoch: told epoch, mean loss and validation metrics by the chief, e.g. for TensorBoard.
     """
     recipe, history, workers = model.recipe, History(), train.workers
-    kept = list(model.trainable_variables)
+    kept = [v.own if isinstance(v, Shard) else v for v in model.trainable_variables]
     if recipe.warm_start == "on":
         kept += model.optimizer.variables
+        kept += [moment.own for table in model.sharded for moment in table.moments]
     best = [tf.Variable(w, trainable=False) for w in kept]
     # Weights and story lie in one checkpoint, so that they cannot disagree.
     story = tf.Variable("", trainable=False)
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, best=best, story=story)
-    if workers.chief:
-        _throw_away_damaged(checkpoint)
-    workers.meet()  # whoever wrote before them has ended: all read the same
-    manager = tf.train.CheckpointManager(state, checkpoint, max_to_keep=1)
-    if manager.latest_checkpoint:
-        state.restore(manager.latest_checkpoint).expect_partial()
+    saved = Checkpoints(state, checkpoint, workers, bool(model.sharded))
+    if saved.restored():
         history = History(**json.loads(story.numpy()))
         log.info("going on after epoch %d", len(history.epochs))
     while len(history.epochs) < recipe.max_epochs and history.stale() <= recipe.patience:
@@ -170,30 +184,12 @@ def fit(
             _copy(kept, best)
         if workers.chief:
             after_epoch(epoch, loss, metrics)
-            story.assign(json.dumps(asdict(history)))
-            manager.save()
+        story.assign(json.dumps(asdict(history)))
+        saved.save(epoch + 1)
         aucs = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k.endswith("_auc"))
         log.info("%s  loss %.4f  validation %s", title, loss, aucs)
     _copy(best, kept)
     return history
-
-
-def _throw_away_damaged(checkpoint: str) -> None:
-    latest = tf.train.latest_checkpoint(checkpoint)
-    if latest and not _whole(latest):
-        log.warning("the checkpoint in %s is damaged: training begins anew", checkpoint)
-        tf.io.gfile.rmtree(checkpoint)
-
-
-def _whole(checkpoint: str) -> bool:
-    """Whether all of it can be read; TensorFlow keeps a checksum of every tensor."""
-    try:
-        reader = tf.train.load_checkpoint(checkpoint)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
-    except Exception:  # IndexError, tf.errors.DataLossError and others, by what is broken
-        return False
-    return True
 
 
 def _copy(source, target) -> None:

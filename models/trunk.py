@@ -9,6 +9,7 @@ import tensorflow as tf
 from ncs4cvr.models.embeddings import FieldEmbedding, Lookup
 from ncs4cvr.models.interactions import INTERACTIONS
 from ncs4cvr.models.interests import MeanInterests
+from ncs4cvr.models.workers import Workers
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -19,16 +20,20 @@ class Trunk(tf.keras.layers.Layer):
     Args:
       recipe: its features and the interaction.
       sizes: ids per vocabulary, padding included.
+      name: of the layer.
+      workers: see FieldEmbedding.
 
     Raises:
       ValueError: a sequence that no layer reads, or a history without its actions.
     """
 
-    def __init__(self, recipe: Recipe, sizes: Mapping[str, int], name: str):
+    def __init__(
+        self, recipe: Recipe, sizes: Mapping[str, int], name: str, workers: Workers | None = None
+    ):
         super().__init__(name=name)
         self.history = {f.column: f for f in recipe.features if f.kind == "sequence"}
         _check_history(self.history)
-        self.embedding = FieldEmbedding(recipe.features, sizes, recipe.embedding_dim)
+        self.embedding = FieldEmbedding(recipe.features, sizes, recipe.embedding_dim, workers)
         self.interests = MeanInterests()
         self.interaction = INTERACTIONS[recipe.interaction]()
 

@@ -5,18 +5,21 @@ What that takes is saved beside the weights (trained.py) in the folder of a mode
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ncs4cvr.models import keys, trained
+from ncs4cvr.models import keys, npz, trained
 from ncs4cvr.models.packed.store import compute_of
 from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.shards import whole
 from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.workers import Workers
 from ncs4cvr.schemas.recipe import Recipe
 
 STATE, TICKETS, COMPUTE = "state.npz", "tickets", "compute.json"
@@ -47,21 +50,28 @@ SEARCH = (
 )
 
 
-def save(model: Ranker, words: keys.Words, found: Tickets | None, folder: str) -> None:
-    """Writes the optimizer's state, the vocabularies' words, and the tickets in a folder."""
-    arrays = keys.packed(words)
-    if model.recipe.warm_start == "on":
-        arrays["iterations"] = model.optimizer.iterations.numpy()
-        for i, variable in enumerate(model.weights):
-            if variable.trainable:
-                m, v = model.optimizer.moments(variable)
-                arrays[f"m_{i:03d}"], arrays[f"v_{i:03d}"] = m.numpy(), v.numpy()
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)
-    with tf.io.gfile.GFile(f"{folder}/{STATE}", "wb") as out:
-        out.write(packed.getvalue())
+def save(
+    model: Ranker, words: keys.Words, found: Tickets | None, folder: str, workers: Workers
+) -> None:
+    """The chief writes the optimizer's state, the vocabularies' words, and tickets in a folder."""
+    state = _state(model, words)
+    if not workers.chief:
+        collections.deque(state, 0)  # what is cut among the workers, all must bring
+        return
+    npz.write(f"{folder}/{STATE}", state)
     if found:
         found.save(f"{folder}/{TICKETS}")
+
+
+def _state(model: Ranker, words: keys.Words) -> Iterator[tuple[str, np.ndarray]]:
+    yield from keys.packed(words).items()
+    if model.recipe.warm_start == "off":
+        return
+    yield "iterations", model.optimizer.iterations.numpy()
+    for i, variable in enumerate(model.weights):
+        if variable.trainable:
+            for letter, moment in zip("mv", model.optimizer.moments(variable), strict=True):
+                yield f"{letter}_{i:03d}", whole(moment)
 
 
 def save_compute(exported: str, folder: str) -> None:
@@ -90,7 +100,8 @@ def why_fresh(recipe: Recipe, folder: str, found: Tickets | None) -> str:
         return "no model of an earlier day was pushed"
     if why := difference(recipe, trained.recipe_of(folder), STRUCTURE):
         return why
-    if "iterations" not in _read(folder):
+    state = f"{folder}/{STATE}"
+    if not tf.io.gfile.exists(state) or "iterations" not in npz.Stored(state).names:
         return "the last model was trained with warm_start=off, which keeps no optimizer state"
     if found and not _same(found, Tickets.load(f"{folder}/{TICKETS}")):
         return "the tickets are new"
@@ -123,28 +134,28 @@ def carry(model: Ranker, folder: str, words: keys.Words) -> dict[str, Any]:
     Returns:
       words_kept and words_new: how many words are in both, and in today's vocabularies only.
     """
-    state, weights = _read(folder), trained.weights(folder)
+    path = f"{folder}/{STATE}"
+    state, weights = npz.Stored(path), trained.weights(folder)
     tables = {trunk.embedding.table.ref() for trunk in model.trunks}
-    moves = keys.moves(model.trunks[0].embedding, keys.unpacked(state), words)
-    for i, (variable, value) in enumerate(zip(model.weights, weights, strict=True)):
+    then = keys.unpacked(dict(npz.Stored(path, keys.PREFIX).items()))
+    moves = keys.moves(model.trunks[0].embedding, then, words)
+    for i, (variable, name) in enumerate(zip(model.weights, weights.names, strict=True)):
         if not variable.trainable:
             continue
         m, v = model.optimizer.moments(variable)
-        for target, old in ((variable, value), (m, state[f"m_{i:03d}"]), (v, state[f"v_{i:03d}"])):
-            whole = moves.apply(old, target.numpy()) if variable.ref() in tables else old
-            target.assign(whole)
-    model.optimizer.iterations.assign(int(state["iterations"]))
+        for target, stored, key in (
+            (variable, weights, name),
+            (m, state, f"m_{i:03d}"),
+            (v, state, f"v_{i:03d}"),
+        ):
+            if variable.ref() in tables:
+                moves.carry(stored.array(key), target)
+            else:
+                target.assign(stored.array(key))
+    model.optimizer.iterations.assign(int(state.array("iterations")))
     if model.recipe.warm_learning_rate:
         model.optimizer.learning_rate.assign(model.recipe.warm_learning_rate)
     return {"words_kept": moves.kept, "words_new": moves.new}
-
-
-def _read(folder: str) -> dict[str, np.ndarray]:
-    if not tf.io.gfile.exists(f"{folder}/{STATE}"):
-        return {}
-    with tf.io.gfile.GFile(f"{folder}/{STATE}", "rb") as stream:
-        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-    return {name: arrays[name] for name in arrays.files}
 
 
 def _same(a: Tickets, b: Tickets) -> bool:

@@ -84,7 +84,7 @@ def assemble(recipe: Recipe, environment: Mapping[str, str]) -> Workers:
 
     Raises:
       ValueError: TF_CONFIG is missing, contradicts itself or the recipe; the batch cannot be
-        divided.
+        divided; a worker with a shard of its own has several devices.
     """
     if recipe.distribution == "one":
         return alone()
@@ -96,6 +96,12 @@ def assemble(recipe: Recipe, environment: Mapping[str, str]) -> Workers:
     _check_batch(recipe, count, f"{count} workers")
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     _check_batch(recipe, devices := strategy.num_replicas_in_sync, f"{devices} devices")
+    if recipe.distribution == "sharded" and devices > count:
+        raise ValueError(
+            f"distribution='sharded' wants workers with one device each, and {count} have "
+            f"{devices}: start a worker for each, with CUDA_VISIBLE_DEVICES of its own, or use "
+            "distribution='workers'"
+        )
     return Workers(strategy, index, count)
 
 
@@ -129,7 +135,7 @@ def place(config: str, wanted: int = 1) -> tuple[int, int]:
     )
     if not config:
         raise ValueError(
-            f"distribution='workers', and TF_CONFIG is not set: {example}, the same cluster in "
+            f"several workers shall train, and TF_CONFIG is not set: {example}, the same cluster in "
             "every worker, each with an index of its own"
         )
     try:

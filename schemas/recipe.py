@@ -26,6 +26,7 @@ SHARINGS = (
     "ncs4cvr",
 )
 CONTROLS = ("", "random", "new_start", "union")  # and "only_<task>"
+DISTRIBUTIONS = ("one", "mirrored", "workers", "sharded")
 INTERACTIONS = ("dot", "concat")
 BLOCKS = (16, 32, 64)  # outputs that one decision of a ticket may cover, ascending
 
@@ -95,8 +96,9 @@ class Recipe:
     )
     dropout: float = 0.0
     seed: int = 1
-    distribution: Literal["one", "mirrored", "workers"] = (
-        "one"  # one device, all of a machine's, or several processes that TF_CONFIG lists
+    distribution: Literal["one", "mirrored", "workers", "sharded"] = (
+        "one"  # one device, all of a machine's, or several processes that TF_CONFIG lists, which
+        # each hold the whole embedding table, or (sharded) a part of it
     )
     workers: int = 1  # processes to start on this machine where TF_CONFIG is not set
 
@@ -133,7 +135,7 @@ class Recipe:
         one_of("compute", self.compute, ("auto", "sparse", "dense"))
         one_of("warm_start", self.warm_start, ("off", "on"))
         one_of("warm_rows", self.warm_rows, ("new", "all"))
-        one_of("distribution", self.distribution, ("one", "mirrored", "workers"))
+        one_of("distribution", self.distribution, DISTRIBUTIONS)
         controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
         one_of("control", self.control, controls)
         between("keep", self.keep, 0.001, 1.0)
@@ -207,9 +209,10 @@ class Recipe:
 
     def _check_workers(self) -> None:
         between("workers", self.workers, 1, 10**4)
-        if self.workers > 1 and self.distribution != "workers":
+        if self.workers > 1 and not self.in_processes:
             raise ValueError(
-                f"workers={self.workers} needs distribution='workers', got {self.distribution!r}"
+                f"workers={self.workers} needs distribution='workers' or 'sharded', got "
+                f"{self.distribution!r}"
             )
         if self.batch_size % self.workers:
             raise ValueError(
@@ -238,6 +241,11 @@ class Recipe:
         """Whether a run begins with weights, tickets or vocabularies of the last pushed model."""
         keeps = max(self.search_every_days, self.analyze_every_days) > 0
         return self.warm_start == "on" or keeps
+
+    @property
+    def in_processes(self) -> bool:
+        """Whether several processes train it together."""
+        return self.distribution in ("workers", "sharded")
 
     @property
     def trained_to(self) -> str:

@@ -10,21 +10,32 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import exchange, launch
+from ncs4cvr.models.shards import Layout
 
 # Two devices; at step s the first has the rows 0 to s - 1 of a table of 20 once, with gradients of
 # 1; the second the rows 0 to 3 s - 1, with gradients of 10, and those below s twice. And a kernel.
+# Two workers have another such table cut: row r of it is r, and its gradient half of the first's.
 TWO_DEVICES = """
 import json, os, sys
 import tensorflow as tf
 from ncs4cvr.models import exchange
+from ncs4cvr.models.shards import Layout, ShardedTable
+from ncs4cvr.models.workers import Workers
 
-way, exchange.SMALL_TABLE = sys.argv[1], int(sys.argv[2])
+way, exchange.COUNTED = sys.argv[1], int(sys.argv[2])
 if way == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy, workers = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 1
 else:
     strategy, workers = tf.distribute.MultiWorkerMirroredStrategy(), 2
+whole, cut = Layout(20), Layout(20, workers)
+shards = []
+if workers > 1:
+    team = Workers(strategy, strategy.cluster_resolver.task_id, workers)
+    numbers = [tf.repeat(tf.range(20.0)[:, None], 2, 1)]
+    shards = [ShardedTable(cut, 2, team, numbers, "shards")]
+    shards[0].make()
 mask = tf.constant([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
 
 def ids(step, device):
@@ -36,29 +47,47 @@ def here(step):
         return tf.concat([ids(step, 0), ids(step, 1)], 0)
     return ids(step, strategy.cluster_resolver.task_id)
 
-def own(step):
+def own(fetched, step, part):
     device = tf.distribute.get_replica_context().replica_id_in_sync_group
     each = tf.where(device == 1, 10.0, 1.0)
     rows = tf.cast(ids(step, device), tf.int64)
     sparse = tf.IndexedSlices(tf.fill([tf.size(rows), 2], each), rows, tf.constant([20, 2]))
-    return [sparse, tf.fill([3], each), each * mask]
+    values = [sparse, tf.fill([3], each), each * mask]
+    for table in fetched:
+        places = part.rows.places_of(rows)
+        half = tf.IndexedSlices(sparse.values / 2, places, tf.shape(table))
+        values += [half, tf.gather(table, places) - tf.cast(rows, tf.float32)[:, None]]
+    return values
 
 def one(step, agreed, *written):
-    parts = agreed.step(step).parts
-    parts = [parts["table"], None, parts["kernel"]]
-    every = exchange.summed(strategy, strategy.run(own, (step,)), parts)
-    sparse, dense, kernel = [strategy.experimental_local_results(value)[0] for value in every]
+    told = agreed.step(step)
+    kinds = [told.parts["table"], None, told.parts["kernel"]]
+    part = told.parts[shards[0].ref()] if shards else None
+    fetched = exchange.fetched(strategy, shards, told)
+    values = list(strategy.run(own, (fetched, step, part)))
+    wrong = values.pop() if shards else tf.zeros([0])
+    every = exchange.summed(strategy, values, kinds + [part] * len(shards))
+    sparse, dense, kernel, *half = [strategy.experimental_local_results(v)[0] for v in every]
+    every = lambda x, rows: tf.math.unsorted_segment_sum(x.values, x.indices, rows)
     times = tf.math.unsorted_segment_sum(tf.ones_like(sparse.values[:, 0]), sparse.indices, 20)
-    told = [tf.math.unsorted_segment_sum(sparse.values, sparse.indices, 20), times, dense, kernel]
+    mine = [every(each, 10) for each in half] or [tf.zeros([10, 2])]
+    wrong = tf.reduce_sum(tf.abs(wrong))[None]
+    told = [every(sparse, 20), times, dense, kernel, *mine, wrong]
     return step + 1, *(array.write(step, x) for array, x in zip(written, told))
 
 @tf.function(autograph=False)
 def steps(count):
     counts = tf.stack([[float(here(step).shape[0])] for step in range(5)])[:count]
-    needs = tf.stack([exchange.needed(here(step), 20) for step in range(5)])[:count]
-    counts, (table,) = exchange.agreed(strategy, counts, [needs], workers)
-    agreed = exchange.Agreed(counts, {"table": table}, {"kernel": exchange.of_ticket(mask)})
-    arrays = [tf.TensorArray(tf.float32, count, element_shape=[None] * n) for n in (2, 1, 1, 2)]
+    layouts = [whole] + [cut] * len(shards)
+    rows = [[exchange.occurring(here(s), each, s) for s in range(count)] for each in layouts]
+    rows = [tf.concat([tf.zeros([0], tf.int64), *each], 0) for each in rows]
+    counts, told = exchange.agreed(strategy, counts, rows, layouts, workers)
+    tables = {"table": exchange.Codes(*told[0], None, whole)}
+    for each in shards:
+        tables[each.ref()] = exchange.Codes(*told[1], each, cut)
+    agreed = exchange.Agreed(counts, tables, {"kernel": exchange.of_ticket(mask)})
+    ranks = (2, 1, 1, 2, 2, 1)
+    arrays = [tf.TensorArray(tf.float32, count, element_shape=[None] * n) for n in ranks]
     _, *arrays = tf.while_loop(
         lambda i, *_: i < count, lambda i, *rest: one(i, agreed, *rest), (0, *arrays),
         parallel_iterations=1,
@@ -72,11 +101,11 @@ os._exit(0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("small", [0, 20])  # in slots, and whole
+@pytest.mark.parametrize("counted", [0, 20])  # ids are told apart by hashing, and in a table
 @pytest.mark.parametrize("way", ["mirrored", "workers"])
-def test_in_a_compiled_loop_every_device_learns_the_sums_of_rows_that_occur(way, small):
+def test_in_a_compiled_loop_every_device_learns_the_sums_of_rows_that_occur(way, counted):
     configs = ["{}"] if way == "mirrored" else launch.loopback(2)
-    command = [sys.executable, "-c", TWO_DEVICES, way, str(small)]
+    command = [sys.executable, "-c", TWO_DEVICES, way, str(counted)]
     started = [
         subprocess.Popen(
             command,
@@ -92,39 +121,48 @@ def test_in_a_compiled_loop_every_device_learns_the_sums_of_rows_that_occur(way,
         each.communicate()
     step, row = np.arange(5)[:, None], np.arange(20)
     expected = 11.0 * (row < step) + 10.0 * (row < 3 * step)
-    for each in told:
-        nothing, counts, sums, times, dense, kernel = map(np.array, json.loads(each))
+    for worker, each in enumerate(told):
+        nothing, counts, sums, times, dense, kernel, half, wrong = map(np.array, json.loads(each))
         assert not nothing.size
         np.testing.assert_array_equal(counts, 5 * step)
         np.testing.assert_array_equal(sums, np.stack([expected] * 2, axis=2))
-        np.testing.assert_array_equal(times > 0, row < 3 * step)
+        np.testing.assert_array_equal(times, row < 3 * step)  # each once
+        mine = expected[:, worker::2] / 2 if way == "workers" else np.zeros((5, 10))
+        np.testing.assert_array_equal(half, np.stack([mine] * 2, axis=2))
+        np.testing.assert_array_equal(wrong, np.zeros((5, 1)))
         np.testing.assert_array_equal(dense, np.full((5, 3), 11.0))
         np.testing.assert_array_equal(kernel, [[[11, 0], [0, 0], [11, 11]]] * 5)
 
 
-def _gradient(rows):
-    values = tf.random.stateless_normal([len(rows), 3], [1, len(rows)])
-    shape = tf.constant([1 << 40, 3], tf.int64)
-    return tf.IndexedSlices(values, tf.constant(rows, tf.int64), shape)
-
-
-def test_the_rows_of_all_slots_come_back_unchanged():
-    own = [_gradient(rows) for rows in ([0, 65_535, 65_536, (1 << 31) + 1], [], [7, 0])]
-    slots = tf.concat([exchange.in_slot(each, 4) for each in own], 0)
-    assert slots.shape == (12, 5)
-    back = exchange.from_slots(slots, own[0])
-    assert back.indices.dtype == tf.int64
-    np.testing.assert_array_equal(back.indices, tf.concat([each.indices for each in own], 0))
-    np.testing.assert_array_equal(back.values, tf.concat([each.values for each in own], 0))
-
-
-def test_of_a_small_table_others_learn_which_rows_occur_and_of_a_large_one_how_many(monkeypatch):
-    ids = tf.constant([3, 0, 3, 3])
-    np.testing.assert_array_equal(exchange.needed(ids, 5), [1, 0, 0, 1, 0])
-    monkeypatch.setattr(exchange, "SMALL_TABLE", 4)
-    np.testing.assert_array_equal(exchange.needed(ids, 5), [2])
+@pytest.mark.parametrize("counted", [0, 100])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_every_row_that_occurs_has_a_place_of_its_own_in_its_shards_slot(
+    monkeypatch, counted, shards
+):
+    monkeypatch.setattr(exchange, "COUNTED", counted)
+    layout = Layout(11, shards)
+    batches = [[10, 3, 3, 0], [], [7, 4, 1]]
+    codes = [exchange.occurring(tf.constant(b, tf.int64), layout, s) for s, b in enumerate(batches)]
+    counts = tf.constant([[4.0], [0.0], [3.0]])
+    strategy = tf.distribute.get_strategy()
+    told, (found,) = exchange.agreed(strategy, counts, [tf.concat(codes, 0)], [layout], 1)
+    np.testing.assert_array_equal(told, counts)
+    # Of 3 shards: 0 has 0 and 3, 1 has 10; then all of 1, 4, 7 are the second's.
+    assert int(found[2]) == 3
+    for number, batch in enumerate(batches):
+        part = exchange.Codes(*found, None, layout).step(number)
+        ids = tf.constant([batch], tf.int64)
+        places = part.places_of(ids).numpy()
+        assert places.shape == ids.shape
+        place = dict(zip(batch, places[0].tolist(), strict=True))
+        assert len(set(place.values())) == len(place)
+        assert {p // 3 for p in place.values()} == {i % shards for i in place}
+        for shard in range(shards):
+            numbers, at = part.of_shard(shard)
+            own = dict(zip(at.numpy().tolist(), (numbers * shards + shard).numpy().tolist()))
+            assert own == {p: i for i, p in place.items() if i % shards == shard}
 
 
 def test_one_device_is_told_what_it_has():
-    values = [tf.ones([2]), _gradient([3, 3])]
+    values = [tf.ones([2]), tf.IndexedSlices(tf.ones([2, 3]), tf.constant([3, 3]))]
     assert exchange.summed(tf.distribute.get_strategy(), values, [None, None]) is values

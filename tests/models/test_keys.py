@@ -1,6 +1,7 @@
 """Rows of an embedding table follow what they stand for."""
 
 import numpy as np
+import tensorflow as tf
 import pytest
 
 from ncs4cvr.models import keys
@@ -38,7 +39,9 @@ def moved(old, new):
     (_, before, old_words), (embedding, now, new_words) = table(*old), table(*new)
     moves = keys.moves(embedding, old_words, new_words)
     values = np.arange(len(before))[:, None]
-    came = moves.apply(values, np.full((len(now), 1), -1))[:, 0]
+    rows = tf.Variable(np.full((len(now), 1), -1))
+    moves.carry(values, rows)
+    came = rows.numpy()[:, 0]
     return {name: before[k] if k >= 0 else None for name, k in zip(now, came)}, moves
 
 

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 # 300 rows are 50 steps of 6.
 FIFTY = {"batch_size": 6, "max_epochs": 1}
 TWO = {"distribution": "workers", "workers": 2}
+SHARDED = {"distribution": "sharded", "workers": 2}
+WAYS = pytest.mark.parametrize("ways", [TWO, SHARDED], ids=["whole tables", "shards"])
 
 
 def _arrays(folder, name):
@@ -46,11 +48,13 @@ def one(trained, recipe, fn_args, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def two(trained, recipe, fn_args, tmp_path_factory):
+@pytest.fixture(scope="module", params=[TWO, SHARDED], ids=["whole tables", "shards"])
+def two(request, trained, recipe, fn_args, tmp_path_factory):
     """What two make of them."""
     folder = tmp_path_factory.mktemp("two")
-    trainer.run_fn(fn_args(recipe.replace(**FIFTY, **TWO), folder, tickets=trained.tickets))
+    trainer.run_fn(
+        fn_args(recipe.replace(**FIFTY, **request.param), folder, tickets=trained.tickets)
+    )
     return folder
 
 
@@ -69,11 +73,12 @@ def test_only_the_chief_writes(two):
     assert not (two / "checkpoint").exists()
 
 
-def test_two_workers_find_the_tickets_of_one(world, recipe, tmp_path):
+@WAYS
+def test_two_workers_find_the_tickets_of_one(world, recipe, tmp_path, ways):
     recipe = recipe.replace(batch_size=6, rounds=2, warmup_steps=3)
     splits = (f"{world.folder}/train*", f"{world.folder}/valid*", f"{world.folder}/graph")
     found = []
-    for name, changes in (("one", {}), ("two", TWO)):
+    for name, changes in (("one", {}), ("two", ways)):
         folder = str(tmp_path / name)
         trainer.search_fn(recipe.replace(**changes).to_json(), *splits, folder)
         found.append(Tickets.load(folder))
@@ -115,7 +120,8 @@ def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
 
 
 @pytest.mark.e2e
-def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_path):
+@WAYS
+def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_path, ways):
     def run(day, name, last_run="", **changes):
         changes = {"sharing": "shared_bottom", "search_every_days": 0, "batch_size": 6, **changes}
         folder, data = tmp_path / name, day.world.folder
@@ -127,7 +133,7 @@ def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_pa
 
     first, second = days
     last = str(run(first, "first") / "run")
-    one, two = run(second, "one", last), run(second, "two", last, **TWO)
+    one, two = run(second, "one", last), run(second, "two", last, **ways)
     start = json.loads((two / "run" / "training.json").read_text())["start"]
     assert start["from"] == "2022-01-03"
     assert start["rows"] == 100  # of the day that the last model has not seen
@@ -136,8 +142,9 @@ def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_pa
 
 
 @pytest.mark.e2e
+@WAYS
 def test_a_killed_worker_fails_the_step_and_the_next_run_ends_with_the_same_weights(
-    recipe, fn_args, tmp_path, monkeypatch, caplog
+    recipe, fn_args, tmp_path, monkeypatch, caplog, ways
 ):
     recipe = recipe.replace(sharing="shared_bottom", batch_size=30, max_epochs=8, patience=9)
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
@@ -146,16 +153,16 @@ def test_a_killed_worker_fails_the_step_and_the_next_run_ends_with_the_same_weig
     monkeypatch.setattr(launch, "_start", lambda *args: started.append(start(*args)) or started[-1])
 
     def kill_once_an_epoch_is_kept():
-        while not list(disturbed.glob("checkpoint/*.index")):
+        while not list(disturbed.glob("checkpoint/**/*.index")):
             time.sleep(0.05)
         started[1].kill()
 
     threading.Thread(target=kill_once_an_epoch_is_kept, daemon=True).start()
     with pytest.raises(launch.WorkerFailed, match="killed: worker 1 by signal 9"):
-        trainer.run_fn(fn_args(recipe.replace(**TWO), disturbed))
+        trainer.run_fn(fn_args(recipe.replace(**ways), disturbed))
     assert started[0].returncode == 1  # the chief noticed by itself
     with caplog.at_level(logging.INFO, "ncs4cvr"):
-        trainer.run_fn(fn_args(recipe.replace(**TWO), disturbed))
+        trainer.run_fn(fn_args(recipe.replace(**ways), disturbed))
     assert "going on after epoch" in caplog.text
     _assert_alike(_weights(disturbed), _weights(undisturbed))
     told = [
@@ -177,7 +184,7 @@ DEVICES = """
 import json, sys
 import tensorflow as tf
 from ncs4cvr.models import exchange, trainer
-way, exchange.SMALL_TABLE = sys.argv[1], int(sys.argv[2])
+way, exchange.COUNTED = sys.argv[1], int(sys.argv[2])
 if way == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -187,15 +194,18 @@ trainer.train(**json.loads(sys.stdin.read()))
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    ("way", "small"),
-    [("mirrored", exchange.SMALL_TABLE), ("mirrored", 0), ("workers", 0)],
-    ids=["two devices of one process", "a large table on them", "a large table on two workers"],
+    ("way", "counted"),
+    [("mirrored", exchange.COUNTED), ("mirrored", 0), ("workers", 0), ("sharded", 0)],
+    ids=["two devices", "hashed ids on them", "hashed ids on two workers", "hashed ids, shards"],
 )
-def test_two_devices_train_the_weights_of_one(one, trained, recipe, fn_args, tmp_path, way, small):
-    recipe = recipe.replace(**FIFTY, **(TWO if way == "workers" else {"distribution": way}))
+def test_two_devices_train_the_weights_of_one(
+    one, trained, recipe, fn_args, tmp_path, way, counted
+):
+    count = 1 if way == "mirrored" else 2
+    recipe = recipe.replace(**FIFTY, distribution=way, workers=count)
     arguments = json.dumps(vars(fn_args(recipe, tmp_path, tickets=trained.tickets)))
-    configs = launch.loopback(2) if way == "workers" else ["{}"]
-    command = [sys.executable, "-c", DEVICES, way, str(small)]
+    configs = launch.loopback(2) if count > 1 else ["{}"]
+    command = [sys.executable, "-c", DEVICES, way, str(counted)]
     started = [
         subprocess.Popen(
             command, stdin=subprocess.PIPE, text=True, env={**os.environ, "TF_CONFIG": config}
