@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
-    from ncs4cvr.models.ranker import SHARINGS
+    from ncs4cvr.models.network import SHARINGS
     from ncs4cvr.schemas import recipe as recipes
     from training_parts import profiling
 
@@ -129,7 +129,7 @@ def build(recipe, sizes, batch, name: str):
     """A model ready to train; ncs4cvr under random tickets of the default density."""
     import numpy as np
 
-    from ncs4cvr.models import ranker, starts
+    from ncs4cvr.models import network, starts
     from ncs4cvr.models.sharing import set_ticket
     from ncs4cvr.models.towers import EntireSpace
 
@@ -139,7 +139,7 @@ def build(recipe, sizes, batch, name: str):
         sample_space = "own"
 
     if name == TOWERS:
-        with mock.patch.dict(ranker.SHARINGS, esmm=TwoTowers):
+        with mock.patch.dict(network.SHARINGS, esmm=TwoTowers):
             return starts.build(recipe.replace(sharing="esmm"), sizes, batch)
     model = starts.build(recipe.replace(sharing=name), sizes, batch)
     rng = np.random.default_rng(1)

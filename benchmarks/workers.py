@@ -5,9 +5,10 @@
 Takes examples and tickets of the last `ncs4cvr run` and trains the recipe's network on them, in
 turns: one process on all cores, then two on half of them each, which share every batch. Each turn
 starts new processes, takes some steps unmeasured, and then times an epoch as training does it:
-under the tickets and with nothing cut yet, since workers exchange kept connections only; with the
-recipe's batch and with a large one, since what they exchange in a step grows slower than its
-arithmetic. Writes docs/benchmarks/workers.md and workers.json. Some 12 minutes on 2 cores.
+under the tickets and with nothing pruned yet, since workers exchange kept connections only; with
+the recipe's batch and with a large one, since what they exchange in a step grows slower than its
+arithmetic; with the recipe's embedding table and with a large one, whole on every worker or cut
+among them. Writes docs/benchmarks/workers.md and workers.json. Some 20 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from page_parts import machine
 DOCS = Path(__file__).parents[1] / "docs/benchmarks"
 WARM_UP = 30  # steps
 ALLOWED = 0.85  # of one worker's throughput
+ONE, TWO, SHARDED = "one", "workers", "sharded"  # as a recipe's `distribution`
 
 
 def main() -> None:
@@ -36,7 +39,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="key=value")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[512, 4096], metavar="ROWS")
-    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, default=8_000_000, help="of the large table")
+    parser.add_argument("--unpruned", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--table", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--cores", type=int, nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
@@ -47,9 +52,12 @@ def main() -> None:
         os._exit(0)  # what TensorFlow keeps running for its cluster must not hold up the end
     turns = []
     for _ in range(args.turns):
-        for batch, whole in itertools.product(args.batches, (False, True)):
-            rates = {str(count): rate(count, batch, whole) for count in (1, 2)}
-            turns.append({"batch_size": batch, "tickets": not whole, **rates})
+        for batch, (tickets, table) in itertools.product(
+            args.batches, ((True, 0), (False, 0), (True, args.rows))
+        ):
+            ways = (ONE, TWO, SHARDED) if tickets else (ONE, TWO)
+            rates = {way: rate(way, batch, tickets, table) for way in ways}
+            turns.append({"batch_size": batch, "tickets": tickets, "table": table, **rates})
             print(turns[-1], file=sys.stderr, flush=True)
     load = round(float(Path("/proc/loadavg").read_text().split()[1]), 1)
     about = {**machine.facts(), "recipe": args.recipe, "set": args.set, "load": load}
@@ -59,16 +67,16 @@ def main() -> None:
     print(page(told))
 
 
-def rate(count: int, batch: int, whole: bool) -> dict:
-    """What the chief of so many workers measured, in processes of their own."""
+def rate(way: str, batch: int, tickets: bool, table: int) -> dict:
+    """What the chief of the workers measured, in processes of their own."""
     from ncs4cvr.models import launch
 
-    configs = [""] if count == 1 else launch.loopback(count)
-    way = "workers" if count > 1 else "one"
-    ways = [f"--set=distribution={way}", f"--set=batch_size={batch}", *["--whole"] * whole]
+    configs = [""] if way == ONE else launch.loopback(2)
+    ways = [f"--set=distribution={way}", f"--set=batch_size={batch}", f"--table={table}"]
+    ways += ["--unpruned"] * (not tickets)
     started = []
     for index, config in enumerate(configs):
-        cores = map(str, launch.cores(index, count))
+        cores = map(str, launch.cores(index, len(configs)))
         started.append(
             subprocess.Popen(
                 [sys.executable, __file__, *sys.argv[1:], *ways, "--cores", *cores],
@@ -91,6 +99,7 @@ def measure(args: argparse.Namespace) -> dict:
     from training import newest, open_run
 
     from ncs4cvr.models import starts, training
+    from ncs4cvr.models.sharing import set_ticket
     from ncs4cvr.models.tickets import Tickets
     from ncs4cvr.models.workers import assemble
     from ncs4cvr.pipeline import recipe_files
@@ -98,8 +107,16 @@ def measure(args: argparse.Namespace) -> dict:
     recipe = recipe_files.load(args.recipe, tuple(args.set))
     workers = assemble(recipe, os.environ)  # before TensorFlow's first operation
     recipe, sizes, train = open_run(args, workers)
+    if args.table:  # the first vocabulary has more words, which do not occur
+        first = next(iter(sizes))
+        sizes[first] += args.table - sum(sizes.values())
+    before = peak()
     model = starts.build(recipe, sizes, train.no_rows(), workers)
-    if not args.whole:
+    if not args.unpruned and args.table:
+        found = Tickets.load(str(newest(args.run, "TicketSearch", "tickets")))
+        for t, task in enumerate(recipe.tasks):
+            set_ticket(model.sharing.connections(t), found.tickets[task.name])
+    elif not args.unpruned:
         starts.apply_tickets(model, Tickets.load(str(newest(args.run, "TicketSearch", "tickets"))))
 
     def epoch(number: int, steps: int) -> int:
@@ -121,13 +138,26 @@ def measure(args: argparse.Namespace) -> dict:
     began, cpu = time.perf_counter(), time.process_time()
     steps = epoch(1, rows)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return {"examples_s": rows / seconds, "cpu_ms_a_step": 1e3 * cpu / steps, "steps": steps}
+    return {
+        "examples_s": rows / seconds,
+        "cpu_ms_a_step": 1e3 * cpu / steps,
+        "steps": steps,
+        "parameters": model.trunks[0].embedding.rows * recipe.embedding_dim,
+        "mb_before": before,
+        "mb_peak": peak(),
+    }
+
+
+def peak() -> int:
+    """The most memory that this process has had, in 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 10**6
 
 
 def page(told: dict) -> str:
     """The page, from what was measured alone."""
     about, turns = told["about"], told["turns"]
-    kinds = sorted({(turn["batch_size"], not turn["tickets"]) for turn in turns})
+    kinds = sorted({_kind(turn) for turn in turns})
+    parameters = max(turn[ONE]["parameters"] for turn in turns)
     lines = [
         "# Training with one worker and with two",
         "",
@@ -136,30 +166,75 @@ def page(told: dict) -> str:
         f"{len(turns) // len(kinds)} turns of one worker and two in alternation, an epoch each, in",
         "new processes; all cores are used in either case. The batch is that of all workers",
         f"together; two workers' throughput was to be at least {ALLOWED} of one's. Before anything",
-        "is cut they exchange the gradients of all connections, under tickets of those that are",
-        "kept.",
+        "is pruned they exchange the gradients of all connections, under tickets of those that are",
+        "kept. The small embedding table is the recipe's; the large one has as many more rows, of",
+        f"words that do not occur, that it has {parameters:,} parameters. *Whole*: every worker",
+        "has the whole table (`distribution=workers`); *cut*: each has half of it (`sharded`).",
         "",
-        "| batch | connections | examples/s, one worker | two workers | of one's |"
-        " lowest to highest | aim | processor ms a step, one | chief of two |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| batch | connections | table | two workers have it | examples/s, one worker |"
+        " two workers | of one's | lowest to highest | aim | processor ms a step, one |"
+        " chief of two |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for batch, whole in kinds:
-        chosen = [t for t in turns if (t["batch_size"], not t["tickets"]) == (batch, whole)]
-        rates = {n: [turn[n]["examples_s"] for turn in chosen] for n in ("1", "2")}
-        cpu = {n: statistics.median(t[n]["cpu_ms_a_step"] for t in chosen) for n in rates}
-        ratios = [two / one for one, two in zip(rates["1"], rates["2"], strict=True)]
-        ratio = statistics.median(ratios)
-        cells = [
-            f"{batch:,}",
-            "all" if whole else "of the tickets",
-            *(f"{statistics.median(r):,.0f}" for r in rates.values()),
-            f"**{ratio:.2f}**",
-            f"{min(ratios):.2f} to {max(ratios):.2f}",
-            "kept" if ratio >= ALLOWED else "missed",
-            *(f"{ms:.1f}" for ms in cpu.values()),
+    for kind in kinds:
+        chosen = [turn for turn in turns if _kind(turn) == kind]
+        for way in (TWO, SHARDED):
+            if way in chosen[0]:
+                lines.append(f"| {' | '.join(_rates(kind, way, chosen))} |")
+    return "\n".join([*lines, *_memory(turns), ""])
+
+
+def _kind(turn: dict) -> tuple[bool, int, bool]:
+    return turn["table"] > 0, turn["batch_size"], not turn["tickets"]
+
+
+def _rates(kind: tuple[bool, int, bool], way: str, turns: list[dict]) -> list[str]:
+    large, batch, unpruned = kind
+    rates = {n: [turn[n]["examples_s"] for turn in turns] for n in (ONE, way)}
+    cpu = {n: statistics.median(t[n]["cpu_ms_a_step"] for t in turns) for n in rates}
+    ratios = [two / one for one, two in zip(rates[ONE], rates[way], strict=True)]
+    ratio = statistics.median(ratios)
+    return [
+        f"{batch:,}",
+        "all" if unpruned else "of the tickets",
+        "large" if large else "small",
+        "cut" if way == SHARDED else "whole",
+        *(f"{statistics.median(r):,.0f}" for r in rates.values()),
+        f"**{ratio:.2f}**",
+        f"{min(ratios):.2f} to {max(ratios):.2f}",
+        "kept" if ratio >= ALLOWED else "missed",
+        *(f"{ms:.1f}" for ms in cpu.values()),
+    ]
+
+
+def _memory(turns: list[dict]) -> list[str]:
+    """What the large table costs every worker."""
+    large = [turn for turn in turns if turn["table"]]
+    parameters = large[0][ONE]["parameters"]
+    lines = [
+        "",
+        "## Memory with the large table",
+        "",
+        "Of the chief, 10^6 bytes: the most that it has had at the end of the timed epoch, less",
+        "the most before the model was made (examples are in memory then). Values and two moments",
+        f"of {parameters:,} parameters are {12 * parameters / 1e6:,.0f} MB. Training adds the best",
+        "epoch's values, which are not in here: 4 bytes a parameter, or 12 with a warm start.",
+        "",
+        "| batch | one worker | two, table whole | two, table cut | cut, of whole |",
+        "|---|---|---|---|---|",
+    ]
+    for batch in sorted({turn["batch_size"] for turn in large}):
+        grown = [
+            statistics.median(
+                turn[way]["mb_peak"] - turn[way]["mb_before"]
+                for turn in large
+                if turn["batch_size"] == batch
+            )
+            for way in (ONE, TWO, SHARDED)
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+        cells = [f"{mb:,.0f}" for mb in grown]
+        lines.append(f"| {batch:,} | {' | '.join(cells)} | {grown[2] / grown[1]:.2f} |")
+    return lines
 
 
 if __name__ == "__main__":

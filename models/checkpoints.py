@@ -45,9 +45,13 @@ class Checkpoints:
         """Puts back the state of the last epoch that all have; whether there is one."""
         found = {int(re.findall(r"\d+", path)[-1]): path for path in self.manager.checkpoints}
         if self.differs:
-            have = self.workers.gather(np.array([0, *found], np.int64))  # 0: there is something to send
+            have = self.workers.gather(
+                np.array([0, *found], np.int64)
+            )  # 0: there is something to send
             everyones = collections.Counter(have.tolist())
-            found = {n: found[n] for n, times in everyones.items() if n and times == self.workers.count}
+            found = {
+                n: found[n] for n, times in everyones.items() if n and times == self.workers.count
+            }
         if not found:
             return False
         self.state.restore(found[max(found)]).expect_partial()

@@ -11,7 +11,7 @@ from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.features import Feature
 
 Lookup = Callable[[tf.Tensor], tf.Tensor]  # ids [...] -> rows of the table [..., d]
-BLOCK = 1 << 20  # rows of a table that are drawn at once
+BLOCK = 1 << 18  # rows of a table that are drawn at once
 PADDING = 0  # id of a missing value and of padding; in tags and sequences it counts for nothing
 
 

@@ -58,9 +58,7 @@ def unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, list[bytes]]:
     {'tag': [b'a', b'bc'], 'city': []}
     """
     return {
-        name.removeprefix(PREFIX): arrays[name].tobytes().split(b"\n")
-        if arrays[name].size
-        else []
+        name.removeprefix(PREFIX): arrays[name].tobytes().split(b"\n") if arrays[name].size else []
         for name in arrays
         if name.startswith(PREFIX)
     }

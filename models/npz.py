@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,10 @@ import tensorflow as tf
 def write(path: str, arrays: Iterable[tuple[str, np.ndarray]], compressed: bool = False) -> None:
     """Writes (name, array) after (name, array)."""
     how = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    with tf.io.gfile.GFile(path, "wb") as out, zipfile.ZipFile(_OneWay(out), "w", how) as packed:
+    with (
+        tf.io.gfile.GFile(path, "wb") as out,
+        zipfile.ZipFile(cast(Any, _OneWay(out)), "w", how) as packed,
+    ):
         for name, array in arrays:
             with packed.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The model: interests x interactions x sharing x heads."""
+"""How the model learns: joint steps, or a task's in turn, alone or with others."""
 
 from __future__ import annotations
 
@@ -8,141 +8,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
-from ncs4cvr.models import exchange, losses
-from ncs4cvr.models.dense import MaskedMLP
-from ncs4cvr.models.experts import MultiGateExperts, ProgressiveExperts
+from ncs4cvr.models import exchange, parts
+from ncs4cvr.models.network import Network
 from ncs4cvr.models.optimizer import LazyAdam
-from ncs4cvr.models.sharing import Connections, ConnectionSharing, SharedBottom, Sharing, SingleTask
-from ncs4cvr.models.steps import several
 from ncs4cvr.models.shards import ShardedTable
-from ncs4cvr.models.towers import AdaptiveTransfer, CrossStitch, EntireSpace, SubNetworkRouting
-from ncs4cvr.models.trunk import Trunk
+from ncs4cvr.models.sharing import Connections
+from ncs4cvr.models.steps import several
 from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
 
-SHARINGS: dict[str, type[Sharing]] = {
-    "single_task": SingleTask,
-    "shared_bottom": SharedBottom,
-    "cross_stitch": CrossStitch,
-    "esmm": EntireSpace,
-    "mmoe": MultiGateExperts,
-    "ple": ProgressiveExperts,
-    "aitm": AdaptiveTransfer,
-    "snr": SubNetworkRouting,
-    "ncs4cvr": ConnectionSharing,
-}
 
-
-class Ranker(tfrs.models.Model):
-    """A multi-task ranking model: one probability per task of the recipe.
+class Ranker(Network):
+    """A network with its training steps.
 
     Args:
-      recipe: what to build.
-      sizes: ids per vocabulary, padding included.
-      workers: who train it together, in the scope of whose strategy it is made; this process
-        alone if not given.
-
-    Raises:
-      ValueError: the sharing needs a task that is given another's label, and there is none.
+      recipe, sizes: see Network.
+      workers: who train it together, in the scope of whose strategy it is made; this process alone
+        if not given.
     """
 
     def __init__(self, recipe: Recipe, sizes: Mapping[str, int], workers: Workers | None = None):
-        super().__init__()
-        self.recipe, self.workers = recipe, (workers or alone()).count
-        self.sharing = _sharing(recipe)
-        self.parents = parents(recipe, self.sharing.sample_space)
-        trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
-        owners = workers if recipe.distribution == "sharded" else None
-        self.trunks = [Trunk(recipe, sizes, f"trunk_{i}", owners) for i in range(trunks)]
-        self.towers = [
-            MaskedMLP(recipe.tower, 0, recipe.dropout, name=f"tower_{t.name}") for t in recipe.tasks
-        ]
-        self.heads = [tf.keras.layers.Dense(1, name=f"head_{t.name}") for t in recipe.tasks]
+        super().__init__(recipe, sizes, workers)
+        self.workers = (workers or alone()).count
         # Traced once a model, not once an epoch.
         traced = functools.partial(tf.function, reduce_retracing=True, autograph=False)
         self.compiled_step = traced(self.train_step)
         self.compiled_steps = traced(functools.partial(several, self))
         self.compiled_call = traced(lambda inputs: self(inputs))
         self.compiled_answers = traced(self.answers)
-
-    def logits(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
-        """One logit [batch] per task."""
-        xs = [trunk(inputs, training=training) for trunk in self.trunks]
-        if not self.sharing.separate_inputs:
-            xs *= len(self.heads)
-        return self.task_logits(self.sharing(xs, training=training), training)
-
-    def task_logits(self, hidden: Sequence[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
-        """What the tasks' own layers make of one representation a task: [batch] each."""
-        layers = zip(self.towers, self.heads, hidden, strict=True)
-        return [tf.squeeze(head(tower(h, training=training)), -1) for tower, head, h in layers]
-
-    def probabilities(self, logits: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """{task: [batch]}; a post-click task's is given the click, whatever its sample space."""
-        out = {t.name: tf.sigmoid(z) for t, z in zip(self.recipe.tasks, logits, strict=True)}
-        if self.sharing.sample_space == "marginal":
-            marginal = list(out.values())
-            for t, parent in self.parents.items():
-                ratio = tf.math.divide_no_nan(marginal[t], marginal[parent])
-                out[self.recipe.tasks[t].name] = tf.minimum(ratio, 1.0)
-        return out
-
-    def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False):
-        """Transformed features -> {task: probability [batch]}."""
-        return self.probabilities(self.logits(inputs, training))
-
-    def row_counts(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Rows of a batch, and rows of each task's own: [1 + tasks]."""
-        rows = tf.cast(tf.shape(next(iter(inputs.values())))[0], tf.float32)
-        tasks = self.recipe.tasks
-        own = [tf.reduce_sum(_column(inputs, t.given)) if t.given else rows for t in tasks]
-        return tf.stack([rows, *own])
-
-    def task_losses(
-        self, inputs: Mapping[str, tf.Tensor], training: bool, counts: tf.Tensor | None = None
-    ) -> list[tf.Tensor]:
-        """One weighted loss per task, each averaged over the task's own rows.
-
-        Args:
-          inputs: transformed features and labels.
-          training: whether dropout is on.
-          counts: `row_counts` of the whole batch where these rows are a part of it: then these
-            losses are parts of the batch's, too.
-        """
-        counts = self.row_counts(inputs) if counts is None else counts
-        logits = self.logits(inputs, training)
-        learned = []
-        for t, (task, logit) in enumerate(zip(self.recipe.tasks, logits, strict=True)):
-            parent = logits[self.parents[t]] if t in self.parents else None
-            learned.append(task.weight * self._loss(t, inputs, logit, parent, counts))
-        return learned
-
-    def _loss(
-        self, t: int, inputs, logit: tf.Tensor, parent: tf.Tensor | None, counts: tf.Tensor
-    ) -> tf.Tensor:
-        task, of_rows = self.recipe.tasks[t], losses.LOSSES[self.recipe.tasks[t].loss]
-        label, given = _column(inputs, task.label), tf.ones_like(logit)
-        if task.given:
-            given = _column(inputs, task.given)
-        if parent is None:
-            return losses.mean(given * of_rows(label, logit), counts[1 + t])
-        label *= given
-        if self.sharing.sample_space == "product":
-            rows = of_rows(label, losses.product_logit(parent, logit))
-        else:
-            rows = of_rows(label, logit) + losses.above(logit, parent)
-        return losses.mean(rows, counts[0])
-
-    def compute_loss(self, inputs, training: bool = False) -> tf.Tensor:
-        """Sum of the tasks' losses."""
-        return tf.add_n(self.task_losses(inputs, training))
-
-    def _penalty(self) -> list[tf.Tensor]:
-        """What the sharing itself costs (SNR's open connections), this device's part of it."""
-        devices = self.distribute_strategy.num_replicas_in_sync
-        return [self.recipe.snr_penalty / devices * loss for loss in self.sharing.losses]
 
     def needs(
         self, inputs: Mapping[str, tf.Tensor], step: int | tf.Tensor = 0
@@ -162,7 +56,7 @@ class Ranker(tfrs.models.Model):
         ids = [(trunk.ids(inputs), trunk.embedding.layout) for trunk in self.trunks]
         return counts, [exchange.occurring(*each, step) for each in ids]
 
-    def plan(self, counts: tf.Tensor, rows: Sequence[tf.Tensor]) -> exchange.Agreed:
+    def plan(self, counts: tf.Tensor, rows: Sequence[tf.Tensor]) -> parts.Agreed:
         """What all workers know of the batches of a call before they learn from the first.
 
         Args:
@@ -171,20 +65,20 @@ class Ranker(tfrs.models.Model):
         """
         strategy = self.distribute_strategy
         if strategy.num_replicas_in_sync == 1:
-            return exchange.Agreed(counts, {}, {})
+            return parts.Agreed(counts, {}, {})
         embeddings = [trunk.embedding for trunk in self.trunks]
         layouts = [each.layout for each in embeddings]
         counts, told = exchange.agreed(strategy, counts, rows, layouts, self.workers)
         tables = {
-            each.table.ref(): exchange.Codes(*codes, each.table, each.layout)
+            each.table.ref(): parts.Codes(*codes, each.table, each.layout)
             for each, codes in zip(embeddings, told, strict=True)
         }
         tasks = range(len(self.recipe.tasks))
         kept = _union([c for t in tasks for c in self.sharing.connections(t)])
-        kernels = {kernel.ref(): exchange.of_ticket(mask) for kernel, mask in kept}
-        return exchange.Agreed(counts, tables, kernels)
+        kernels = {kernel.ref(): parts.of_ticket(mask) for kernel, mask in kept}
+        return parts.Agreed(counts, tables, kernels)
 
-    def agree(self, inputs: Mapping[str, tf.Tensor]) -> exchange.Step:
+    def agree(self, inputs: Mapping[str, tf.Tensor]) -> parts.Step:
         """What all workers know of this batch alone."""
         counts, rows = self.needs(inputs)
         return self.plan(counts[None], rows).step(0)
@@ -212,16 +106,16 @@ class Ranker(tfrs.models.Model):
         return {name: local(values)[0] for name, values in answers.items()}, step.counts[0]
 
     @contextlib.contextmanager
-    def _showing(self, fetched: Sequence[tf.Tensor], step: exchange.Step):
+    def _showing(self, fetched: Sequence[tf.Tensor], step: parts.Step):
         """Within, look-ups in tables that are cut among workers find what was fetched."""
         with contextlib.ExitStack() as stack:
             for table, rows in zip(self.sharded, fetched, strict=True):
-                places_of = step.parts[table.ref()].rows.places_of
+                places_of = step.owned(table).rows.places_of
                 lookup = lambda ids, rows=rows, of=places_of: tf.gather(rows, of(ids))  # noqa: E731
                 stack.enter_context(table.showing(lookup))
             yield
 
-    def train_step(self, inputs, step: exchange.Step | None = None):
+    def train_step(self, inputs, step: parts.Step | None = None):
         """One joint step of all tasks, or one step a task in turn (`alternating`).
 
         Args:
@@ -240,7 +134,7 @@ class Ranker(tfrs.models.Model):
         names = [f"{t.name}_loss" for t in self.recipe.tasks]
         return {"loss": tf.add_n(losses_), **dict(zip(names, losses_, strict=True))}
 
-    def _step(self, inputs, tasks: Sequence[int], step: exchange.Step) -> list[tf.Tensor]:
+    def _step(self, inputs, tasks: Sequence[int], step: parts.Step) -> list[tf.Tensor]:
         """The tasks' losses."""
         strategy, variables = self.distribute_strategy, self.trainable_variables
         with self._only_tickets_move(tasks):
@@ -254,7 +148,12 @@ class Ranker(tfrs.models.Model):
             strategy.run(moved, summed[: len(own)])
         return [strategy.experimental_local_results(each)[0] for each in summed[len(own) :]]
 
-    def _gradients(self, inputs, fetched, tasks: Sequence[int], step: exchange.Step):
+    def _penalty(self) -> list[tf.Tensor]:
+        """What the sharing itself costs (SNR's open connections), this device's part of it."""
+        devices = self.distribute_strategy.num_replicas_in_sync
+        return [self.recipe.snr_penalty / devices * loss for loss in self.sharing.losses]
+
+    def _gradients(self, inputs, fetched, tasks: Sequence[int], step: parts.Step):
         """This device's part of the gradients, None of what has none; and of the losses."""
         rows = exchange.own_rows(inputs, self.workers)
         with tf.GradientTape() as tape, self._showing(fetched, step):
@@ -312,37 +211,7 @@ def _union(connections: Connections) -> list[tuple[tf.Variable, tf.Tensor]]:
     return list(kernels.values())
 
 
-def _column(inputs: Mapping[str, tf.Tensor], name: str) -> tf.Tensor:
-    return tf.reshape(tf.cast(inputs[name], tf.float32), [-1])
-
-
-def _sharing(recipe: Recipe) -> Sharing:
-    kind = SHARINGS[recipe.sharing]
-    options = {"experts": recipe.experts} if kind.has_experts else {}
-    return kind(len(recipe.tasks), recipe.hidden, recipe.dropout, **options)
-
-
-def parents(recipe: Recipe, sample_space: str) -> dict[int, int]:
-    """Post-click task -> the task whose label it is given, where the sample space joins them.
-
-    Raises:
-      ValueError: the sample space is the product, and no task is given another's label.
-    """
-    if sample_space == "own":
-        return {}
-    by_label = {task.label: t for t, task in enumerate(recipe.tasks)}
-    found = {t: by_label[k.given] for t, k in enumerate(recipe.tasks) if k.given in by_label}
-    if not found and sample_space == "product":
-        raise ValueError(
-            f"sharing {recipe.sharing!r} learns pCTCVR = pCTR * pCVR: it needs a task whose "
-            "`given` is another task's label; use another sharing"
-        )
-    return found
-
-
-def compiled(
-    recipe: Recipe, sizes: Mapping[str, int], workers: Workers | None = None
-) -> Ranker:
+def compiled(recipe: Recipe, sizes: Mapping[str, int], workers: Workers | None = None) -> Ranker:
     """A ranker with its optimizer, ready to fit."""
     model = Ranker(recipe, sizes, workers)
     model.compile(optimizer=LazyAdam(recipe.learning_rate))

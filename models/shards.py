@@ -8,6 +8,7 @@ it, and the sums of its gradients after it; see exchange.py.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -99,7 +100,7 @@ class Shard(tf.Module):
 
 
 class ShardedTable(Shard):
-    """An embedding table's values, with both moments of its rows; it stands among a model's weights.
+    """An embedding table's values and both moments of its rows; it stands among a model's weights.
 
     Args:
       layout, dim, workers: see Shard.
@@ -113,11 +114,8 @@ class ShardedTable(Shard):
     ):
         super().__init__(layout, dim, workers, name)
         self.moments = (Shard(layout, dim, workers), Shard(layout, dim, workers))
-        parts, first = [], 0
-        for block in fresh:
-            parts.append(block[(workers.index - first) % layout.shards :: layout.shards])
-            first += block.shape[0]
-        self.fresh = parts
+        blocks = iter(fresh)
+        self._fresh = itertools.chain([next(blocks)], blocks)  # the first says what the others are
         self._looked_up: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     @property
@@ -144,9 +142,13 @@ class ShardedTable(Shard):
         for each in self.moments:
             each.make()
         super().make()
-        start = tf.concat(self.fresh, 0)
-        self.own[: start.shape[0]].assign(start)
-        self.fresh = []
+        first = 0  # of the table's rows in a block
+        for block in self._fresh:
+            own = block[(self.index - first) % self.layout.shards :: self.layout.shards]
+            number = (first + self.layout.shards - 1 - self.index) // self.layout.shards
+            numbers = tf.range(number, number + own.shape[0])
+            self.own.scatter_update(tf.IndexedSlices(own, numbers))
+            first += block.shape[0]
 
     @contextlib.contextmanager
     def showing(self, lookup: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[None]:
@@ -166,6 +168,6 @@ class ShardedTable(Shard):
         return tf.zeros([*ids.shape, self.dim])
 
 
-def whole(variable: Any) -> np.ndarray | None:
-    """All of a weight; of one that is cut among workers, all must call it, and the chief has it."""
+def whole(variable: Any) -> Any:
+    """All of a weight as an array; of one that is cut among workers see Shard.gathered."""
     return variable.gathered() if isinstance(variable, Shard) else variable.numpy()

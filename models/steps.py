@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from ncs4cvr.models.exchange import Agreed, Step
+from ncs4cvr.models.parts import Agreed, Step
 
 
 class Stepping(Protocol):
@@ -49,9 +49,7 @@ def several(model: Stepping, batches: tf.data.Iterator, count: tf.Tensor):
     counts, rows = model.needs(no_batch(batches.element_spec))
 
     def array(dtype: tf.DType, shape: Any = ()) -> tf.TensorArray:
-        return tf.TensorArray(
-            dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False
-        )
+        return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False)
 
     def fetch(i):
         nothing = lambda: tf.experimental.Optional.empty(batches.element_spec)  # noqa: E731

@@ -135,7 +135,7 @@ def place(config: str, wanted: int = 1) -> tuple[int, int]:
     )
     if not config:
         raise ValueError(
-            f"several workers shall train, and TF_CONFIG is not set: {example}, the same cluster in "
+            f"several workers train, and TF_CONFIG is not set: {example}, the same cluster in "
             "every worker, each with an index of its own"
         )
     try:

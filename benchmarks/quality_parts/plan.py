@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ncs4cvr.models.ranker import parents
+from ncs4cvr.models.network import parents
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import sizes
 from quality_parts.cells import Cell

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import exchange, launch
+from ncs4cvr.models import exchange, launch, parts
 from ncs4cvr.models.shards import Layout
 
 # Two devices; at step s the first has the rows 0 to s - 1 of a table of 20 once, with gradients of
@@ -18,11 +18,11 @@ from ncs4cvr.models.shards import Layout
 TWO_DEVICES = """
 import json, os, sys
 import tensorflow as tf
-from ncs4cvr.models import exchange
+from ncs4cvr.models import exchange, parts
 from ncs4cvr.models.shards import Layout, ShardedTable
 from ncs4cvr.models.workers import Workers
 
-way, exchange.COUNTED = sys.argv[1], int(sys.argv[2])
+way, parts.COUNTED = sys.argv[1], int(sys.argv[2])
 if way == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -82,10 +82,10 @@ def steps(count):
     rows = [[exchange.occurring(here(s), each, s) for s in range(count)] for each in layouts]
     rows = [tf.concat([tf.zeros([0], tf.int64), *each], 0) for each in rows]
     counts, told = exchange.agreed(strategy, counts, rows, layouts, workers)
-    tables = {"table": exchange.Codes(*told[0], None, whole)}
+    tables = {"table": parts.Codes(*told[0], None, whole)}
     for each in shards:
-        tables[each.ref()] = exchange.Codes(*told[1], each, cut)
-    agreed = exchange.Agreed(counts, tables, {"kernel": exchange.of_ticket(mask)})
+        tables[each.ref()] = parts.Codes(*told[1], each, cut)
+    agreed = parts.Agreed(counts, tables, {"kernel": parts.of_ticket(mask)})
     ranks = (2, 1, 1, 2, 2, 1)
     arrays = [tf.TensorArray(tf.float32, count, element_shape=[None] * n) for n in ranks]
     _, *arrays = tf.while_loop(
@@ -139,7 +139,7 @@ def test_in_a_compiled_loop_every_device_learns_the_sums_of_rows_that_occur(way,
 def test_every_row_that_occurs_has_a_place_of_its_own_in_its_shards_slot(
     monkeypatch, counted, shards
 ):
-    monkeypatch.setattr(exchange, "COUNTED", counted)
+    monkeypatch.setattr(parts, "COUNTED", counted)
     layout = Layout(11, shards)
     batches = [[10, 3, 3, 0], [], [7, 4, 1]]
     codes = [exchange.occurring(tf.constant(b, tf.int64), layout, s) for s, b in enumerate(batches)]
@@ -150,7 +150,7 @@ def test_every_row_that_occurs_has_a_place_of_its_own_in_its_shards_slot(
     # Of 3 shards: 0 has 0 and 3, 1 has 10; then all of 1, 4, 7 are the second's.
     assert int(found[2]) == 3
     for number, batch in enumerate(batches):
-        part = exchange.Codes(*found, None, layout).step(number)
+        part = parts.Codes(*found, None, layout).step(number)
         ids = tf.constant([batch], tf.int64)
         places = part.places_of(ids).numpy()
         assert places.shape == ids.shape

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from ncs4cvr.models import export as exporting
 from ncs4cvr.models import starts
+from ncs4cvr.models.network import SHARINGS
 from ncs4cvr.models.packed import asset
-from ncs4cvr.models.ranker import SHARINGS
 from ncs4cvr.models.raw_columns import raw_spec
 from ncs4cvr.schemas.log import MISSING
 

@@ -1,8 +1,8 @@
 """Rows of an embedding table follow what they stand for."""
 
 import numpy as np
-import tensorflow as tf
 import pytest
+import tensorflow as tf
 
 from ncs4cvr.models import keys
 from ncs4cvr.models.embeddings import FieldEmbedding

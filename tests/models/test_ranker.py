@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import losses, starts
-from ncs4cvr.models.ranker import SHARINGS, Ranker
+from ncs4cvr.models.network import SHARINGS
+from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.sharing import get_ticket, set_ticket
 from ncs4cvr.models.sparsity import full_ticket
 from ncs4cvr.schemas.features import Feature

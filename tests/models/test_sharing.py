@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.ranker import SHARINGS
+from ncs4cvr.models.network import SHARINGS
 from ncs4cvr.models.sharing import (
     ConnectionSharing,
     SharedBottom,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import exchange, launch, starts, trainer
+from ncs4cvr.models import launch, parts, starts, trainer
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers
@@ -183,8 +183,8 @@ def test_an_error_of_a_worker_is_the_steps(recipe, fn_args, tmp_path, monkeypatc
 DEVICES = """
 import json, sys
 import tensorflow as tf
-from ncs4cvr.models import exchange, trainer
-way, exchange.COUNTED = sys.argv[1], int(sys.argv[2])
+from ncs4cvr.models import parts, trainer
+way, parts.COUNTED = sys.argv[1], int(sys.argv[2])
 if way == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -195,7 +195,7 @@ trainer.train(**json.loads(sys.stdin.read()))
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("way", "counted"),
-    [("mirrored", exchange.COUNTED), ("mirrored", 0), ("workers", 0), ("sharded", 0)],
+    [("mirrored", parts.COUNTED), ("mirrored", 0), ("workers", 0), ("sharded", 0)],
     ids=["two devices", "hashed ids on them", "hashed ids on two workers", "hashed ids, shards"],
 )
 def test_two_devices_train_the_weights_of_one(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ncs4cvr.models import lottery, renewal, starts, trained, trainer, training, warm
 from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.controls import OTHER_SEED
 from ncs4cvr.models.preprocessing import vocabularies
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import alone
@@ -319,6 +320,21 @@ def test_kept_tickets_rewind_to_their_start_with_every_row_at_its_own_word(days,
     np.testing.assert_array_equal(
         model.trainable_variables[table][begin[1] + 1 + new.index(word)], row
     )
+
+
+def test_kept_tickets_on_a_new_start_begin_with_all_of_todays_rows(days, first):
+    day, found = days[1], Tickets.load(str(first[0]))
+    words = vocabularies(day.recipe, day.world.graph)
+    made = [
+        starts.joint_model(day.recipe.replace(**how), day.world.sizes, day.world.train, 300, *told)
+        for how, told in (
+            ({"control": "new_start"}, (found, words)),
+            ({"seed": day.recipe.seed + OTHER_SEED}, (None,)),
+        )
+    ]
+    assert len(found.words["user"]) != len(words["user"])
+    for a, b in zip(*(model.trainable_variables for model in made), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_run_says_up_to_which_day_it_was_trained(first):

@@ -4,8 +4,10 @@ import json
 import queue
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
 from ncs4cvr.models import launch
 from ncs4cvr.models.launch import WorkerFailed, _follow, loopback
@@ -79,7 +81,8 @@ def test_a_batch_that_the_cluster_cannot_divide_is_refused(recipe):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"workers": 2}, "workers=2 needs distribution='workers'"),
+        ({"workers": 2}, "workers=2 needs distribution='workers' or 'sharded'"),
+        ({"distribution": "mirrored", "workers": 2}, "got 'mirrored'"),
         ({"distribution": "workers", "workers": 3}, "cannot be divided among 3"),
         ({"distribution": "worker"}, "did you mean 'workers'"),
         ({"distribution": "workers", "workers": 0}, "workers must lie in"),
@@ -88,6 +91,15 @@ def test_a_batch_that_the_cluster_cannot_divide_is_refused(recipe):
 def test_a_recipe_that_cannot_be_divided_is_refused(recipe, changes, told):
     with pytest.raises(ValueError, match=told):
         recipe.replace(**changes)
+
+
+def test_a_worker_with_a_shard_of_its_own_has_one_device(recipe, monkeypatch):
+    four = SimpleNamespace(num_replicas_in_sync=4)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: four)
+    config = {"TF_CONFIG": loopback(2)[1]}
+    assert assemble(recipe.replace(distribution="workers"), config).index == 1
+    with pytest.raises(ValueError, match="2 have 4: start a worker for each"):
+        assemble(recipe.replace(distribution="sharded"), config)
 
 
 def test_one_device_needs_no_cluster(recipe):

@@ -53,6 +53,9 @@ EXEMPT = {
     "; only 'chief' and 'worker' train here: leave the others out": WORKERS,
     "TF_CONFIG must list one chief, or workers of whom the first is the chief; got": WORKERS,
     "TF_CONFIG lists an address twice:": WORKERS,
+    ": start a worker for each, with CUDA_VISIBLE_DEVICES of its own, or use "
+    "distribution='workers'": WORKERS,
+    "rows of a table that is cut among workers were not fetched": DEFECT,
     "; set task.type and task.index to this process's place in it": WORKERS,
     ": leave `workers` out where TF_CONFIG is set, or unset TF_CONFIG to start them on this "
     "machine": WORKERS,

@@ -123,7 +123,7 @@ def cases(Case, recipe, USAGE, **_):
         setting(
             "workers that no distribution asks for",
             "workers=2",
-            "workers=2 needs distribution='workers'",
+            "workers=2 needs distribution='workers' or 'sharded'",
             "got 'one'",
         ),
         setting(
