@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from ncs4cvr.models.shards import Layout, ShardedTable
+from ncs4cvr.models.shards import Layout, ShardedTable, put
 from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.features import Feature
 
@@ -69,8 +70,16 @@ class FieldEmbedding(tf.keras.layers.Layer):
         return [self.table, self.scales] if self.built else []
 
     def _add_vectors(self, name: str, count: int) -> tf.Variable:
-        drawn = lambda shape, dtype=None, **_: tf.concat(list(self._drawn(count)), 0)  # noqa: E731
-        return self.add_weight(name, (count, self.dim), initializer=drawn)
+        blocks, shape = self._drawn(count), (count, self.dim)
+        if count <= BLOCK:
+            block = next(blocks)
+            return self.add_weight(name, shape, initializer=lambda *_, **__: block)
+        variable, first = self.add_weight(name, shape, initializer="zeros"), 0
+        for block in blocks:
+            rows = np.arange(block.shape[0])
+            put(variable, first + rows, block.numpy(), rows)
+            first += len(rows)
+        return variable
 
     def _drawn(self, count: int) -> Iterator[tf.Tensor]:
         """So many random vectors, in blocks: nobody needs to hold them all."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ncs4cvr.models.embeddings import FieldEmbedding
-from ncs4cvr.models.shards import Shard
+from ncs4cvr.models.shards import Shard, put
 
 PREFIX = "words_"  # of the arrays that words are kept in
 Words = Mapping[str, Sequence[bytes]]  # vocabulary -> its words; the id of a word is 1 + its place
@@ -39,9 +39,7 @@ class Moves:
         if isinstance(table, Shard):
             table.take(self.target, old, self.source)
         else:
-            rows = table.numpy()
-            rows[self.target] = old[self.source]
-            table.assign(rows)
+            put(table, self.target, old, self.source)
 
 
 def packed(words: Words) -> dict[str, np.ndarray]:

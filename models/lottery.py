@@ -83,7 +83,8 @@ def search_rounds(
       keeps: the share of connections kept after each round, falling.
     """
     batch, workers = train.no_rows(), train.workers
-    joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
+    warms = recipe.warmup_steps > 0
+    joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers, learns=warms)
     starts.warm_up(joint, train, rows)
     start = [whole(w) for w in joint.trainable_variables]
     copies = starts.build(recipe.replace(sharing="single_task"), sizes, batch, workers)
@@ -160,7 +161,7 @@ def changed(
       words: of today's vocabularies.
     """
     batch, workers = train.no_rows(), train.workers
-    joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers)
+    joint = starts.build(recipe.replace(sharing="ncs4cvr"), sizes, batch, workers, learns=False)
     starts.apply_tickets(joint, found, words)
     copies = starts.build(recipe.replace(sharing="single_task"), sizes, batch, workers)
     starts.copy_start(joint, copies)

@@ -72,10 +72,8 @@ class Shard(tf.Module):
 
     def take(self, ids: np.ndarray, table: np.ndarray, rows: np.ndarray) -> None:
         """Sets those of some rows, `ids`, that are this worker's, from `rows` of a table."""
-        mine = np.flatnonzero(ids % self.layout.shards == self.index)
-        for part in np.array_split(mine, len(mine) // BLOCK + 1):
-            numbers = tf.constant(ids[part] // self.layout.shards)
-            self.own.scatter_update(tf.IndexedSlices(tf.constant(table[rows[part]]), numbers))
+        mine = ids % self.layout.shards == self.index
+        put(self.own, ids[mine] // self.layout.shards, table, rows[mine])
 
     def assign(self, value: Any) -> None:
         """Sets all rows: from another shard, or from all of a table, [rows, d]."""
@@ -85,17 +83,22 @@ class Shard(tf.Module):
             every = np.arange(self.layout.rows)
             self.take(every, np.asarray(value), every)
 
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The whole table, in blocks of rows with the number of the first; all must call it."""
+        shards, rows = self.layout.shards, self.layout.rows
+        step = -(-BLOCK // shards)
+        for number in range(0, self.layout.each, step):
+            numbers = tf.range(number, min(number + step, self.layout.each))
+            every = self.workers.gather(tf.gather(self.own, numbers).numpy())
+            mixed = every.reshape(shards, -1, self.dim).swapaxes(0, 1).reshape(-1, self.dim)
+            yield number * shards, mixed[: rows - number * shards]
+
     def gathered(self) -> np.ndarray | None:
         """The whole table, for the chief; None for others. All workers must call it."""
         whole = np.empty([self.layout.rows, self.dim], np.float32) if self.workers.chief else None
-        step = -(-BLOCK // self.layout.shards)
-        for first in range(0, self.layout.each, step):
-            rows = self.workers.gather(self.own[first : first + step].numpy())
+        for first, rows in self.blocks():
             if whole is not None:
-                mixed = rows.reshape(self.layout.shards, -1, self.dim).swapaxes(0, 1)
-                mixed = mixed.reshape(-1, self.dim)
-                part = whole[first * self.layout.shards :][: len(mixed)]
-                part[:] = mixed[: len(part)]
+                whole[first : first + len(rows)] = rows
         return whole
 
 
@@ -137,17 +140,20 @@ class ShardedTable(Shard):
         """As a variable's."""
         return id(self)
 
-    def make(self) -> None:
-        """See Shard.make; the rows are those of the start."""
-        for each in self.moments:
+    def make(self, learns: bool = True) -> None:
+        """See Shard.make; the rows are those of the start.
+
+        Args:
+          learns: False where no moments will be needed.
+        """
+        for each in self.moments if learns else ():
             each.make()
         super().make()
         first = 0  # of the table's rows in a block
         for block in self._fresh:
-            own = block[(self.index - first) % self.layout.shards :: self.layout.shards]
+            own = block.numpy()[(self.index - first) % self.layout.shards :: self.layout.shards]
             number = (first + self.layout.shards - 1 - self.index) // self.layout.shards
-            numbers = tf.range(number, number + own.shape[0])
-            self.own.scatter_update(tf.IndexedSlices(own, numbers))
+            put(self.own, np.arange(number, number + len(own)), own, np.arange(len(own)))
             first += block.shape[0]
 
     @contextlib.contextmanager
@@ -166,6 +172,16 @@ class ShardedTable(Shard):
         if ids.shape.num_elements():
             raise RuntimeError("rows of a table that is cut among workers were not fetched")
         return tf.zeros([*ids.shape, self.dim])
+
+
+def put(variable: tf.Variable, numbers: np.ndarray, table: np.ndarray, rows: np.ndarray) -> None:
+    """variable[numbers] = table[rows], in blocks, on all devices of this process that have it."""
+    strategy = getattr(variable, "distribute_strategy", None) or tf.distribute.get_strategy()
+    for copy in strategy.experimental_local_results(variable):
+        for first in range(0, len(numbers), BLOCK):
+            part = slice(first, first + BLOCK)
+            values, where = tf.constant(table[rows[part]]), tf.constant(numbers[part])
+            copy.scatter_update(tf.IndexedSlices(values, where))
 
 
 def whole(variable: Any) -> Any:

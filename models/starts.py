@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ncs4cvr.models import sharing, training
@@ -13,7 +14,7 @@ from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.controls import OTHER_SEED, controlled
 from ncs4cvr.models.keys import Words, moves
 from ncs4cvr.models.ranker import Ranker, compiled
-from ncs4cvr.models.shards import whole
+from ncs4cvr.models.shards import Shard, put
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
@@ -26,17 +27,27 @@ def build(
     sizes: Mapping[str, int],
     batch: Mapping[str, tf.Tensor],
     workers: Workers | None = None,
+    learns: bool = True,
 ) -> Ranker:
-    """A compiled ranker with all its variables, initialised from the recipe's seed alone."""
+    """A compiled ranker with all its variables, initialised from the recipe's seed alone.
+
+    Args:
+      recipe: what to build.
+      sizes: ids per vocabulary.
+      batch: any rows, or none.
+      workers: who train it; this process alone if not given.
+      learns: False for one that will only be given its weights: moments are twice as large as they.
+    """
     workers = workers or alone()
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     with workers.strategy.scope():
         model = compiled(recipe, sizes, workers)
         model(batch)
-        model.optimizer.build(model.trainable_variables)
+        if learns:
+            model.optimizer.build(model.trainable_variables)
     for table in model.sharded:
-        table.make()
+        table.make(learns)
     return model
 
 
@@ -50,11 +61,15 @@ def on_one_device(
     """
     if model.distribute_strategy is tf.distribute.get_strategy():
         return model
-    copy = build(model.recipe, sizes, batch) if workers.chief else None
+    copy = build(model.recipe, sizes, batch, learns=False) if workers.chief else None
     for i, source in enumerate(model.weights):
-        value = whole(source)
-        if copy:
-            copy.weights[i].assign(value)
+        blocks = source.blocks() if isinstance(source, Shard) else [(None, source)]
+        for first, rows in blocks:  # of what is cut among workers all bring their part
+            if copy and first is None:
+                copy.weights[i].assign(rows.numpy())
+            elif copy:
+                numbers = np.arange(len(rows))
+                put(copy.weights[i], first + numbers, rows, numbers)
     return copy
 
 

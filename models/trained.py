@@ -76,7 +76,8 @@ def load(
     """
     rows = tf.io.parse_example(raw_examples, transform_graph.raw_feature_spec())
     batch = transform_graph.transform_features_layer()(rows)
-    model = starts.build(recipe, vocabulary_sizes(recipe, transform_graph), batch)
+    sizes = vocabulary_sizes(recipe, transform_graph)
+    model = starts.build(recipe, sizes, batch, learns=False)
     values = weights(folder)
     expected, got = [tuple(w.shape) for w in model.weights], [w.shape for w in values]
     if expected != got:

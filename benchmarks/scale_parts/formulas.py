@@ -15,6 +15,9 @@ ID = 8  # bytes of the row number that goes with an embedding row's gradient
 TRAINED = 4  # the value, two moments, the best epoch's value
 WARM = 6  # with warm_start
 WRITTEN = 3  # more, while the result is written
+#: Rings in which embedding rows travel (models/exchange.py).
+WHOLE = 1  # the sums of their gradients
+CUT = 2  # and before that their values, where a table is cut among the workers
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,17 @@ def sent_dense(parameters: int, count: int) -> float:
     return 2 * (count - 1) / count * FLOAT * parameters
 
 
-def received_rows(batch: int, ids: int, dim: int, count: int) -> float:
-    """Bytes that each worker receives in a step for embedding rows, if no id occurs twice.
+def sent_rows(batch: int, ids: int, dim: int, count: int, rings: int) -> float:
+    """Bytes that each worker sends in a step for embedding rows, if no id occurs twice.
 
-    batch: examples of all workers together. ids: looked up for an example.
+    batch: examples of all workers together. ids: looked up for an example. rings: in which rows
+    travel: WHOLE or CUT.
     """
-    return (count - 1) / count * batch * ids * (FLOAT * dim + ID)
+    return (count - 1) / count * batch * ids * _of_row(dim, rings)
+
+
+def _of_row(dim: int, rings: int) -> int:
+    return rings * 2 * FLOAT * dim + ID
 
 
 def step_s(batch: int, count: int, examples_s: float) -> float:
@@ -101,14 +109,16 @@ def gbit_for(sent: float, seconds: float) -> float:
     return 8 * sent / GB / seconds
 
 
-def full_network(batch: int, ids: int, dim: int, dense: int, examples_s: float, gbit: float) -> int:
+def full_network(
+    batch: int, ids: int, dim: int, dense: int, examples_s: float, gbit: float, rings: int
+) -> int:
     """Training workers at which the exchange takes as long as the arithmetic.
 
-    batch: of each worker. The rows of all others arrive in every step, so the exchange grows with
-    the workers, and the arithmetic does not.
+    batch: of each worker. Everyone sends rows of all in every step, so the exchange grows with the
+    workers, and the arithmetic does not.
     """
     spare = gbit * GB / 8 * batch / examples_s - 2 * FLOAT * dense
-    return max(1, math.floor(1 + spare / (batch * ids * (FLOAT * dim + ID))))
+    return max(1, math.floor(1 + spare / (batch * ids * _of_row(dim, rings))))
 
 
 def pieces(rows: float, unit_rows: int, bucket_rows: int) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 ESCAPE = 255  # a gap code that moves on by as much and names no position
 STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY)
+BLOCK = 1 << 16  # rows that become integers at once
 #: How weights and embeddings may be kept; int8 for embeddings alone.
 VALUES = {"f32": np.dtype(np.float32), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
@@ -67,9 +68,13 @@ def rowwise_int8(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The scale is the row's largest magnitude / 127, so the error is at most half a scale; a row of
     zeros has scale 0.
     """
-    scales = np.abs(table).max(axis=1) / np.float32(127)
-    divisor = np.where(scales > 0, scales, 1)[:, None]
-    return np.rint(table / divisor).astype(np.int8), scales.astype(np.float32)
+    integers, scales = np.empty(table.shape, np.int8), np.empty(len(table), np.float32)
+    for first in range(0, len(table), BLOCK):
+        part = slice(first, first + BLOCK)
+        scales[part] = np.abs(table[part]).max(axis=1) / np.float32(127)
+        divisor = np.where(scales[part] > 0, scales[part], 1)[:, None]
+        integers[part] = np.rint(table[part] / divisor)
+    return integers, scales
 
 
 def information_limit(masks: Sequence[np.ndarray], bits_per_value: int) -> float:
