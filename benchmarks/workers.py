@@ -142,10 +142,17 @@ def measure(args: argparse.Namespace) -> dict:
         "examples_s": rows / seconds,
         "cpu_ms_a_step": 1e3 * cpu / steps,
         "steps": steps,
+        "distinct": distinct(model, next(iter(train.epoch(0, recipe.batch_size, 1)))),
         "parameters": model.trunks[0].embedding.rows * recipe.embedding_dim,
         "mb_before": before,
         "mb_peak": peak(),
     }
+
+
+def distinct(model, batch: dict) -> float:
+    """The share of the ids that a worker looks up for a batch that are different ones."""
+    ids = model.trunks[0].ids(batch).numpy()
+    return len(set(ids.tolist())) / len(ids)
 
 
 def peak() -> int:

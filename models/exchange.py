@@ -101,17 +101,17 @@ def _once(numbers: tf.Tensor, below: int | tf.Tensor, layout: Layout) -> tf.Tens
 def own_rows(batch: Mapping[str, tf.Tensor], workers: int = 1) -> dict[str, tf.Tensor]:
     """This device's part of its worker's rows; all of them where the worker has one device."""
     device = tf.distribute.get_replica_context()
-    parts = device.num_replicas_in_sync // workers
-    if parts == 1:
+    devices = device.num_replicas_in_sync // workers
+    if devices == 1:
         return dict(batch)
-    part = tf.cast(device.replica_id_in_sync_group, tf.int32) % parts
-    return part_of(batch, part, parts)
+    part = tf.cast(device.replica_id_in_sync_group, tf.int32) % devices
+    return part_of(batch, part, devices)
 
 
-def part_of(batch: Mapping[str, tf.Tensor], part, parts: int) -> dict[str, tf.Tensor]:
-    """Rows n part / parts to n (part + 1) / parts of the batch's n; the parts make up the whole."""
+def part_of(batch: Mapping[str, tf.Tensor], part, of: int) -> dict[str, tf.Tensor]:
+    """Rows n part / of to n (part + 1) / of of the batch's n; the parts make up the whole."""
     rows = tf.shape(next(iter(batch.values())))[0]
-    first, last = rows * part // parts, rows * (part + 1) // parts
+    first, last = rows * part // of, rows * (part + 1) // of
     return {name: values[first:last] for name, values in batch.items()}
 
 

@@ -165,7 +165,7 @@ class Codes(NamedTuple):
     Attributes:
       steps, keys: of every row and step in which it occurs, one shard's after the other's: [codes].
       room: see Rows.
-      table: which.
+      table, layout: which, and how its rows lie.
     """
 
     steps: tf.Tensor

@@ -63,13 +63,13 @@ def on_one_device(
         return model
     copy = build(model.recipe, sizes, batch, learns=False) if workers.chief else None
     for i, source in enumerate(model.weights):
-        blocks = source.blocks() if isinstance(source, Shard) else [(None, source)]
-        for first, rows in blocks:  # of what is cut among workers all bring their part
-            if copy and first is None:
-                copy.weights[i].assign(rows.numpy())
-            elif copy:
-                numbers = np.arange(len(rows))
-                put(copy.weights[i], first + numbers, rows, numbers)
+        if isinstance(source, Shard):
+            for first, rows in source.blocks():  # all bring their part
+                if copy:
+                    numbers = np.arange(len(rows))
+                    put(copy.weights[i], first + numbers, rows, numbers)
+        elif copy:
+            copy.weights[i].assign(source.numpy())
     return copy
 
 

@@ -15,6 +15,8 @@ ID = 8  # bytes of the row number that goes with an embedding row's gradient
 TRAINED = 4  # the value, two moments, the best epoch's value
 WARM = 6  # with warm_start
 WRITTEN = 3  # more, while the result is written
+WRITTEN_CUT = 2  # the same of the first worker's, where the table is cut among all
+SEARCHED = 7  # the common start's values; and for each of two tasks the values, two moments
 #: Rings in which embedding rows travel (models/exchange.py).
 WHOLE = 1  # the sums of their gradients
 CUT = 2  # and before that their values, where a table is cut among the workers
@@ -68,7 +70,7 @@ def trainers(one_hours: float, kept: float, hours: float) -> int:
     return 1 if one_hours <= hours else math.ceil(one_hours / kept / hours)
 
 
-def table_gb(parameters: float, copies: int) -> float:
+def table_gb(parameters: float, copies: float) -> float:
     """Of a table and what belongs to it.
 
     >>> table_gb(1e9, 4)

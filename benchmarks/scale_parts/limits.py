@@ -107,21 +107,28 @@ def _vocabularies(told: Mapping[str, Any], ask: Ask) -> Iterator[list[str]]:
 
 
 def _training(t: Training, ask: Ask, ids: int) -> Iterator[list[str]]:
-    most = formulas.full_network(t.batch, ids, ask.dim, t.dense, t.examples_s, ask.gbit)
+    most, most_cut = (
+        formulas.full_network(t.batch, ids, ask.dim, t.dense, t.examples_s, ask.gbit, rings)
+        for rings in (formulas.WHOLE, formulas.CUT)
+    )
     held = formulas.table_gb(ask.parameters, formulas.TRAINED)
     peak = formulas.table_gb(ask.parameters, formulas.WARM + formulas.WRITTEN)
+    cut = formulas.table_gb(ask.parameters, formulas.WRITTEN_CUT)
     search = t.search * formulas.pass_hours(ask.impressions, t.examples_s)
     yield [
         "Trainer, memory",
-        "every worker holds the whole table and its optimizer state",
-        f"{held:.1f} GB in training, {peak:.1f} GB at the end of a warm start",
-        "parameter servers, or a table cut among the workers",
+        """every worker holds the whole table and its optimizer state; with `distribution=sharded`
+        (built) a part of them, but the first worker writes the whole table""",
+        f"""whole: {held:.1f} GB in training, {peak:.1f} GB at the end of a warm start; cut: what
+        training holds divided by the workers, and {cut:.1f} GB more in the first at the end""",
+        "a SavedModel written, and served, in shards",
     ]
     yield [
         "Trainer, network",
-        "all workers get all embedding rows of a batch",
-        f"above {most:,} workers, at {ask.gbit:g} Gbit/s",
-        "a table cut among the workers: rows go to their owner alone; fewer bits on the wire",
+        "all workers send rows of the whole batch, whether the table is cut or not",
+        f"""above {most:,} workers, {most_cut:,} where it is cut, at {ask.gbit:g} Gbit/s, if no id
+        occurs twice""",
+        "rows sent to whom they concern alone (an all-to-all); fewer bits on the wire",
     ]
     yield [
         "Trainer, batch",

@@ -159,10 +159,12 @@ def _cost(steps: list[BeamStep], t: Training, ask: Ask) -> Iterator[str]:
     for s in steps:
         hours = beam_hours(s, ask)
         rows.append((s.name, hours, formulas.gb_hours(s.worker_mb, hours)))
-    held = trainers.worker_gb(t, ask, formulas.TRAINED)
-    for name, passes in (("TicketSearch", t.search), ("Trainer, one pass", 1.0)):
+    for name, passes, copies in (
+        ("TicketSearch", t.search, formulas.SEARCHED),
+        ("Trainer, one pass", 1.0, formulas.TRAINED),
+    ):
         hours = trainers.core_hours(t, ask, passes)
-        rows.append((name, hours, hours / t.cores * held))
+        rows.append((name, hours, hours / t.cores * trainers.worker_gb(t, ask, copies)))
     rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     yield "## Cost model\n"
     yield prose(

@@ -44,8 +44,9 @@ class Training:
 
     memory_s: examples a second of one worker with so many cores, from memory. reading_us: of a
     processor, to read and transform a row. kept: the share that two on the same cores keep, at this
-    batch. search: its seconds by those of Trainer. dense: parameters. base_mb: the run's
-    peak in Trainer.
+    batch, at most 1. search: its seconds by those of Trainer. dense: parameters. base_mb: the run's
+    peak in Trainer. large: parameters of the large table with which two keep kept_large, and
+    kept_cut where it is cut among them. distinct: the share of different ids among a batch's.
     """
 
     memory_s: float
@@ -56,6 +57,10 @@ class Training:
     search: float
     dense: int
     base_mb: float
+    large: int
+    kept_large: float
+    kept_cut: float
+    distinct: float
 
     @property
     def examples_s(self) -> float:
@@ -140,20 +145,30 @@ def training(every: Mapping[str, Any]) -> Training:
     """Of beam, overhead, quality and workers.json (there the largest batch, nothing cut yet)."""
     turns = every["workers"]["turns"]
     batch = max(turn["batch_size"] for turn in turns)
-    mine = [turn for turn in turns if turn["batch_size"] == batch and not turn["tickets"]]
+    of_batch = [turn for turn in turns if turn["batch_size"] == batch]
+    mine = [turn for turn in of_batch if not turn["tickets"]]
+    large = [turn for turn in of_batch if turn["table"]]
+
+    def kept(turns: list, way: str) -> float:
+        return statistics.median(t[way]["examples_s"] / t["one"]["examples_s"] for t in turns)
+
     steps = {step["name"]: step for step in every["overhead"]["run"]["timeline"]}
     models = [row for row in every["quality"] if row["model"] == "ncs4cvr"]
     reading = [cell["reading"] for cell in every["beam"]["cells"] if cell.get("reading")]
     largest = max(reading, key=lambda r: r["rows"])
     return Training(
-        statistics.median(turn["1"]["examples_s"] for turn in mine),
+        statistics.median(turn["one"]["examples_s"] for turn in mine),
         1e6 * largest["cpu_s"] / largest["rows"],
         int(every["workers"]["about"]["machine"].split(" x ")[0]),
         batch,
-        statistics.median(turn["2"]["examples_s"] / turn["1"]["examples_s"] for turn in mine),
+        min(1.0, kept(mine, "workers")),
         steps["TicketSearch"]["seconds"] / steps["Trainer"]["seconds"],
         models[0]["dense_params"],
         steps["Trainer"]["peak_mb"],
+        large[0]["one"]["parameters"],
+        kept(large, "workers"),
+        kept(large, "sharded"),
+        mine[0]["one"]["distinct"],
     )
 
 

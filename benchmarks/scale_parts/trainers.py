@@ -17,38 +17,44 @@ def part(t: Training, ask: Ask) -> Iterator[str]:
     yield prose(
         f"""Measured ([workers.md](benchmarks/workers.md), batch {t.batch:,}): one worker of
         {t.cores} cores trains {t.memory_s:,.0f} examples/s from memory; two workers on the same
-        cores keep {t.kept:.2f} of it. Reading and transforming a row takes {t.reading_us:.0f} µs of
+        cores keep {t.kept:.2f} of it (not more than 1 is counted). Reading and transforming a row takes {t.reading_us:.0f} µs of
         a processor more ([beam.md](benchmarks/beam.md)): {t.examples_s:,.0f} examples/s from files,
-        computed. A search took {t.search:.1f} times the seconds of Trainer (overhead.json). More
-        than two workers, and workers on machines of their own, were not measured: the share is
-        taken for any number. The model is the default recipe's with its small table; that lookups
-        in a large one are slower is not in here."""
+        computed. A search took {t.search:.1f} times the seconds of Trainer (overhead.json). With a
+        table of {t.large:,.0f} parameters two workers keep {t.kept_large:.2f} if each has it whole,
+        and {t.kept_cut:.2f} if it is cut among them (`distribution=sharded`). More than two
+        workers, and workers on machines of their own, were not measured: the share of the small
+        table is taken for any number."""
     )
     yield prose(
         f"""Computed: hours of one = passes x rows / examples/s / 3600; workers = hours of one /
         {t.kept:.2f} / {ask.hours:g}; core-hours = hours of one / {t.kept:.2f} x {t.cores} cores;
-        table
-        GB = {formulas.FLOAT} bytes x copies x parameters, copies {formulas.TRAINED} (value, two
-        moments, best epoch's value) or {formulas.WARM} with `warm_start`; peak GB:
-        {formulas.WRITTEN}
-        copies more, while the result is written, and the {t.base_mb:,.0f} MB (of 2^20 bytes) at
-        which Trainer peaked in the default run."""
+        table GB = {formulas.FLOAT} bytes x copies x parameters, copies {formulas.TRAINED} (value,
+        two moments, best epoch's value) or {formulas.WARM} with `warm_start`, and
+        {formulas.SEARCHED} in a search for two tasks (the common start's values; for each task
+        values and moments); where it is cut, divided by the workers; peak GB: in Trainer
+        {formulas.WRITTEN} copies more while the result is written ({formulas.WRITTEN_CUT} where
+        the table is cut, in the first worker alone), and the {t.base_mb:,.0f} MB (of 2^20 bytes)
+        at which Trainer peaked in the default run."""
     )
     rows = []
-    for name, passes, copies in (
-        ("Trainer, one pass", 1.0, formulas.TRAINED),
-        ("Trainer, one pass, warm start", 1.0, formulas.WARM),
-        ("TicketSearch", t.search, formulas.TRAINED),
+    for name, passes, copies, written in (
+        ("Trainer, one pass", 1.0, formulas.TRAINED, formulas.WRITTEN),
+        ("Trainer, one pass, warm start", 1.0, formulas.WARM, formulas.WRITTEN),
+        ("TicketSearch", t.search, formulas.SEARCHED, 0),
     ):
-        rows.append(
-            [
-                *(name, f"{passes * one:,.1f}"),
-                f"{formulas.trainers(passes * one, t.kept, ask.hours)}",
-                f"{core_hours(t, ask, passes):,.0f}",
-                f"{formulas.table_gb(ask.parameters, copies):.1f}",
-                f"{worker_gb(t, ask, copies):.1f}",
-            ]
-        )
+        count = formulas.trainers(passes * one, t.kept, ask.hours)
+        for cut in (False, True):
+            shards, more = (count, min(written, formulas.WRITTEN_CUT)) if cut else (1, written)
+            rows.append(
+                [
+                    f"{name}, table cut" if cut else name,
+                    f"{passes * one:,.1f}",
+                    f"{count}",
+                    f"{core_hours(t, ask, passes):,.0f}",
+                    f"{formulas.table_gb(ask.parameters, copies / shards):.1f}",
+                    f"{worker_gb(t, ask, copies / shards + more):.1f}",
+                ]
+            )
     head = ["step", "hours of one worker", "workers", "core-hours", "table GB a worker"]
     yield table([*head, "peak GB a worker"], rows)
 
@@ -59,9 +65,15 @@ def network(t: Training, ask: Ask, ids: int) -> Iterator[str]:
     count = max(2, formulas.trainers(one, t.kept, ask.hours))
     batch = count * t.batch
     dense = formulas.sent_dense(t.dense, count)
-    rows = formulas.received_rows(batch, ids, ask.dim, count)
+    whole, cut = (
+        formulas.sent_rows(batch, ids, ask.dim, count, rings)
+        for rings in (formulas.WHOLE, formulas.CUT)
+    )
     seconds = formulas.step_s(batch, count, t.examples_s)
-    most = formulas.full_network(t.batch, ids, ask.dim, t.dense, t.examples_s, ask.gbit)
+    most, most_cut = (
+        formulas.full_network(t.batch, ids, ask.dim, t.dense, t.examples_s, ask.gbit, rings)
+        for rings in (formulas.WHOLE, formulas.CUT)
+    )
     yield prose(
         f"""**Network** (models/exchange.py). Computed for n = {count} workers with {t.batch:,}
         examples each, for each worker and step:"""
@@ -70,15 +82,18 @@ def network(t: Training, ask: Ask, ids: int) -> Iterator[str]:
         f"""dense gradients in a ring: 2 (n - 1) / n x {formulas.FLOAT} bytes x {t.dense:,} dense
         parameters (quality.json) = {dense / 1e6:,.1f} MB; under tickets fewer, as only connections
         that a task kept are exchanged""",
-        f"""embedding rows of all others: (n - 1) / n x batch x {ids} ids x ({formulas.FLOAT} x
-        {ask.dim} + {formulas.ID}) bytes = {rows / 1e6:,.0f} MB; fewer, as ids occur more than once
-        in a worker's part; every worker sends as many as who has most""",
+        f"""gradients of the embedding rows that occur in anyone's part, in the same ring: at most
+        (n - 1) / n x batch x {ids} ids x (2 x {formulas.FLOAT} x {ask.dim} + {formulas.ID}) bytes
+        = {whole / 1e6:,.0f} MB, if no id occurs twice; in the default log
+        {t.distinct:.0%} of a batch's ids are different ones, in a larger one more""",
+        f"""where the table is cut, their values in a ring before: at most {cut / 1e6:,.0f} MB with
+        both""",
         f"""arithmetic: examples of a worker / examples/s = {1e3 * seconds:,.0f} ms; the exchange
-        takes
-        as long with 8 x bytes / s = {formulas.gbit_for(dense + rows, seconds):,.1f} Gbit/s""",
+        takes as long with 8 x bytes / s = {formulas.gbit_for(dense + whole, seconds):,.1f} Gbit/s
+        at most, {formulas.gbit_for(dense + cut, seconds):,.1f} where the table is cut""",
         f"""with {ask.gbit:g} Gbit/s the exchange takes longer than the arithmetic above {most:,}
-        workers: every worker gets the rows of all, so they grow with n, and the arithmetic does
-        not""",
+        workers ({most_cut:,} where the table is cut), if no id occurs twice: everyone sends rows of
+        all, so they grow with n, and the arithmetic does not""",
     ):
         yield prose(line, "- ")
     yield ""
@@ -91,7 +106,6 @@ def core_hours(t: Training, ask: Ask, passes: float) -> float:
     return one * t.cores / (1.0 if alone else t.kept)
 
 
-def worker_gb(t: Training, ask: Ask, copies: int) -> float:
-    """A training worker's peak, while the result is written."""
-    held = formulas.table_gb(ask.parameters, copies + formulas.WRITTEN)
-    return held + t.base_mb * formulas.MB / formulas.GB
+def worker_gb(t: Training, ask: Ask, copies: float) -> float:
+    """A training worker's peak with so many copies of the table."""
+    return formulas.table_gb(ask.parameters, copies) + t.base_mb * formulas.MB / formulas.GB

@@ -14,15 +14,16 @@ def test_memory_of_a_table_is_sixteen_bytes_a_parameter():
     assert formulas.int8_gb(16e8, 16) == pytest.approx(1.6 + 0.4)  # 1e8 rows, 4 bytes each
 
 
-def test_an_exchange_that_takes_as_long_as_the_arithmetic_fills_the_network():
+@pytest.mark.parametrize("rings", [1, 2])
+def test_an_exchange_that_takes_as_long_as_the_arithmetic_fills_the_network(rings):
     from scale_parts import formulas
 
     batch, ids, dim, dense, rate, gbit = 4096, 50, 16, 300_000, 20_000.0, 10.0
-    most = formulas.full_network(batch, ids, dim, dense, rate, gbit)
+    most = formulas.full_network(batch, ids, dim, dense, rate, gbit, rings)
 
     def needed(count):
         sent = formulas.sent_dense(dense, count)
-        sent += formulas.received_rows(count * batch, ids, dim, count)
+        sent += formulas.sent_rows(count * batch, ids, dim, count, rings)
         return formulas.gbit_for(sent, formulas.step_s(count * batch, count, rate))
 
     assert needed(most) <= gbit < needed(most + 2)
@@ -32,7 +33,9 @@ def test_two_workers_each_send_all_dense_gradients_once():
     from scale_parts import formulas
 
     assert formulas.sent_dense(1000, 2) == 4 * 1000
-    assert formulas.received_rows(8, 3, 16, 2) == 4 * 3 * (4 * 16 + 8)  # of the other's 4 examples
+    ids, row = 8 * 3, 4 * 16
+    assert formulas.sent_rows(8, 3, 16, 2, formulas.WHOLE) == ids * row + ids * 8 / 2
+    assert formulas.sent_rows(8, 3, 16, 2, formulas.CUT) == 2 * ids * row + ids * 8 / 2
 
 
 def test_cuts_grow_with_the_square_of_the_rows_until_pieces_are_rows():
@@ -126,5 +129,5 @@ def test_a_worker_that_reads_from_files_trains_slower_by_the_readers_time():
     from scale_parts.sources import Training
 
     # 10 ms for a thousand rows from memory, and 20 ms of a processor of two to read them.
-    worker = Training(1e5, 20.0, 2, 512, 0.9, 2.0, 1000, 100.0)
+    worker = Training(1e5, 20.0, 2, 512, 0.9, 2.0, 1000, 100.0, 10**8, 0.9, 0.8, 0.1)
     assert worker.examples_s == pytest.approx(1000 / (0.010 + 0.010))
