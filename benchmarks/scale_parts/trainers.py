@@ -19,11 +19,11 @@ def part(t: Training, ask: Ask) -> Iterator[str]:
         {t.cores} cores trains {t.memory_s:,.0f} examples/s from memory; two workers on the same
         cores keep {t.kept:.2f} of it (not more than 1 is counted). Reading and transforming a row
         takes {t.reading_us:.0f} µs of a processor more ([beam.md](benchmarks/beam.md)):
-        {t.examples_s:,.0f} examples/s from files, computed. A search took {t.search:.1f}
-        times the seconds of Trainer (overhead.json). With a table of {t.large:,.0f} parameters two workers keep {t.kept_large:.2f} if each has it whole,
-        and {t.kept_cut:.2f} if it is cut among them (`distribution=sharded`). More than two
-        workers, and workers on machines of their own, were not measured: the share of the small
-        table is taken for any number."""
+        {t.examples_s:,.0f} examples/s from files, computed. A search took {t.search:.1f} times the
+        seconds of Trainer (overhead.json). With a table of {t.large:,.0f} parameters two workers
+        keep {t.kept_large:.2f} if each has it whole, and {t.kept_cut:.2f} if it is cut among them
+        (`distribution=sharded`). More than two workers, and workers on machines of their own, were
+        not measured: the share of the small table is taken for any number."""
     )
     yield prose(
         f"""Computed: hours of one = passes x rows / examples/s / 3600; workers = hours of one /
