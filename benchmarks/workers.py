@@ -8,7 +8,7 @@ starts new processes, takes some steps unmeasured, and then times an epoch as tr
 under the tickets and with nothing pruned yet, since workers exchange kept connections only; with
 the recipe's batch and with a large one, since what they exchange in a step grows slower than its
 arithmetic; with the recipe's embedding table and with a large one, whole on every worker or cut
-among them. Writes docs/benchmarks/workers.md and workers.json. Some 20 minutes on 2 cores.
+among them. Writes docs/benchmarks/workers.md and workers.json. Some 7 minutes a turn on 2 cores.
 """
 
 from __future__ import annotations

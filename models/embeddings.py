@@ -52,7 +52,7 @@ class FieldEmbedding(tf.keras.layers.Layer):
             total += sizes[vocabulary]
         self.starts, self.rows = starts, total
         self.sizes = {vocabulary: sizes[vocabulary] for vocabulary in used}
-        self.layout = Layout(total, self.workers.count if workers else 1)
+        self.layout = Layout(total, self.workers.count)
 
     def build(self, _):
         """Adds the table and the vectors of plain numbers."""

@@ -35,8 +35,7 @@ class Network(tfrs.models.Model):
     Args:
       recipe: what to build.
       sizes: ids per vocabulary, padding included.
-      workers: who train it together, in the scope of whose strategy it is made; this process
-        alone if not given.
+      workers: among whom distribution='sharded' cuts the embedding tables.
 
     Raises:
       ValueError: the sharing needs a task that is given another's label, and there is none.

@@ -25,11 +25,6 @@ def write(path: str, arrays: Iterable[tuple[str, np.ndarray]], compressed: bool 
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
-def read(path: str) -> dict[str, np.ndarray]:
-    """All of them."""
-    return dict(Stored(path).items())
-
-
 class Stored(Sequence):
     """The arrays of a file whose names begin so, in the names' order, each read when asked for.
 
@@ -57,8 +52,6 @@ class Stored(Sequence):
         return len(self.names)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
         return self.array(self.names[index])
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:

@@ -89,6 +89,12 @@ class Ranker(Network):
         tables = [trunk.embedding.table for trunk in self.trunks]
         return [table for table in tables if isinstance(table, ShardedTable)]
 
+    @property
+    def optimizer_state(self) -> list[tf.Variable]:
+        """What the optimizer has learned, and its rate; of tables that are cut, this worker's."""
+        own = [moment.own for table in self.sharded for moment in table.moments]
+        return [*self.optimizer.variables, *own]
+
     def answers(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """`call` where tables are cut among workers: all must call it as often.
 

@@ -172,7 +172,6 @@ def copy_start(joint: Ranker, copies: Ranker) -> None:
 
 def fresh_optimizer(model: Ranker) -> None:
     """Sets moments and step counter to zero; the learning rate stays."""
-    moments = [each.own for table in model.sharded for each in table.moments]
-    for variable in [*model.optimizer.variables, *moments]:
+    for variable in model.optimizer_state:
         if "learning_rate" not in variable.name:
             variable.assign(tf.zeros_like(variable))

@@ -162,8 +162,7 @@ def fit(
     recipe, history, workers = model.recipe, History(), train.workers
     kept = [v.own if isinstance(v, Shard) else v for v in model.trainable_variables]
     if recipe.warm_start == "on":
-        kept += model.optimizer.variables
-        kept += [moment.own for table in model.sharded for moment in table.moments]
+        kept += model.optimizer_state
     best = [tf.Variable(w, trainable=False) for w in kept]
     # Weights and story lie in one checkpoint, so that they cannot disagree.
     story = tf.Variable("", trainable=False)

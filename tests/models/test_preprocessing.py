@@ -9,6 +9,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.preprocessing import vocabularies
+
 ROW = {"tab": [0]}  # the one column that may not be missing
 
 
@@ -203,3 +206,16 @@ def test_every_table_of_words_is_made_once(world):
     graph = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs[0]
     ops = Counter(node.op for f in graph.graph_def.library.function for node in f.node_def)
     assert ops["HashTableV2"] == ops["LookupTableFindV2"] > 0
+
+
+def test_kept_vocabularies_send_new_words_to_the_hash_buckets(days):
+    graph, rows = days[0].world.graph, days[1].world.rows
+    known = vocabularies(days[1].recipe, graph)["user"]
+    seen = Batches(f"{days[1].world.folder}/train.gz", graph).in_order(len(rows))
+    ids = next(iter(seen))["user"].numpy()
+    new = np.array([str(row["user"][0]).encode() not in known for row in rows])
+    assert new.any()
+    assert not new.all()
+    buckets = range(1 + len(known), 1 + len(known) + 2)  # hash_buckets of the feature
+    assert set(ids[new]) <= set(buckets)
+    assert set(ids[~new]) <= set(range(1, 1 + len(known)))

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ncs4cvr.models import starts, training
+from ncs4cvr.models.workers import alone
 
 LONG = {"patience": 9, "max_epochs": 5, "learning_rate": 0.03}
 
@@ -241,3 +242,26 @@ def test_a_damaged_checkpoint_begins_the_training_anew(build, world, tmp_path, m
     epochs.clear()
     _fit(build(max_epochs=2), world, tmp_path, lambda epoch, *_: epochs.append(epoch))
     assert epochs == []  # the new checkpoint is whole
+
+
+def test_the_state_that_is_kept_is_that_of_the_best_epoch(small, tmp_path):
+    model, batch = small(warm_start="on", max_epochs=2, patience=1, batch_size=32)
+    seen = []
+
+    class Rows:
+        workers = alone()
+
+        def epoch(self, *_):
+            return tf.data.Dataset.from_tensors(batch)
+
+    def after_epoch(epoch, loss, metrics):
+        seen.append((metrics["watched"], int(model.optimizer.iterations)))
+
+    falling = iter([0.9, 0.1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "validate", lambda *_: {"ctr_auc": 0.5})
+        patch.setattr(training, "watched", lambda *_: next(falling))
+        folder = str(tmp_path)
+        training.fit(model, Rows(), None, rows=32, checkpoint=folder, after_epoch=after_epoch)
+    assert [steps for _, steps in seen] == [1, 2]
+    assert int(model.optimizer.iterations) == 1

@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from ncs4cvr.models import lottery, renewal, starts, trained, trainer, training, warm
+from ncs4cvr.models import lottery, renewal, starts, trained, trainer, warm
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.controls import OTHER_SEED
 from ncs4cvr.models.preprocessing import vocabularies
 from ncs4cvr.models.tickets import Tickets
-from ncs4cvr.models.workers import alone
 
 
 def place_of_table(model):
@@ -75,6 +73,10 @@ def carried(days, first):
 def state(model, place):
     variable = model.trainable_variables[place]
     return [v.numpy() for v in (variable, *model.optimizer.moments(variable))]
+
+
+def test_a_run_says_up_to_which_day_it_was_trained(first):
+    assert trained.recipe_of(str(first[1])).trained_to == "2022-01-03"
 
 
 def test_the_first_day_is_a_fresh_start_and_says_why(first):
@@ -148,29 +150,6 @@ def test_a_warm_start_may_have_a_learning_rate_of_its_own(days, first):
     assert float(model.optimizer.learning_rate) == 0.125
 
 
-def test_the_state_that_is_kept_is_that_of_the_best_epoch(small, tmp_path):
-    model, batch = small(warm_start="on", max_epochs=2, patience=1, batch_size=32)
-    seen = []
-
-    class Rows:
-        workers = alone()
-
-        def epoch(self, *_):
-            return tf.data.Dataset.from_tensors(batch)
-
-    def after_epoch(epoch, loss, metrics):
-        seen.append((metrics["watched"], int(model.optimizer.iterations)))
-
-    falling = iter([0.9, 0.1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "validate", lambda *_: {"ctr_auc": 0.5})
-        patch.setattr(training, "watched", lambda *_: next(falling))
-        folder = str(tmp_path)
-        training.fit(model, Rows(), None, rows=32, checkpoint=folder, after_epoch=after_epoch)
-    assert [steps for _, steps in seen] == [1, 2]
-    assert int(model.optimizer.iterations) == 1
-
-
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -218,19 +197,6 @@ def test_with_kept_vocabularies_a_warm_start_begins_with_exactly_the_pushed_weig
     for place in range(len(model.trainable_variables)):
         for mine, theirs in zip(state(model, place), state(first[2], place), strict=True):
             np.testing.assert_array_equal(mine, theirs)
-
-
-def test_kept_vocabularies_send_new_words_to_the_hash_buckets(days):
-    graph, rows = days[0].world.graph, days[1].world.rows
-    known = vocabularies(days[1].recipe, graph)["user"]
-    seen = Batches(f"{days[1].world.folder}/train.gz", graph).in_order(len(rows))
-    ids = next(iter(seen))["user"].numpy()
-    new = np.array([str(row["user"][0]).encode() not in known for row in rows])
-    assert new.any()
-    assert not new.all()
-    buckets = range(1 + len(known), 1 + len(known) + 2)  # hash_buckets of the feature
-    assert set(ids[new]) <= set(buckets)
-    assert set(ids[~new]) <= set(range(1, 1 + len(known)))
 
 
 # -- tickets -------------------------------------------------------------------------------
@@ -325,17 +291,10 @@ def test_kept_tickets_rewind_to_their_start_with_every_row_at_its_own_word(days,
 def test_kept_tickets_on_a_new_start_begin_with_all_of_todays_rows(days, first):
     day, found = days[1], Tickets.load(str(first[0]))
     words = vocabularies(day.recipe, day.world.graph)
-    made = [
-        starts.joint_model(day.recipe.replace(**how), day.world.sizes, day.world.train, 300, *told)
-        for how, told in (
-            ({"control": "new_start"}, (found, words)),
-            ({"seed": day.recipe.seed + OTHER_SEED}, (None,)),
-        )
-    ]
+    sizes, train = day.world.sizes, day.world.train
     assert len(found.words["user"]) != len(words["user"])
-    for a, b in zip(*(model.trainable_variables for model in made), strict=True):
+    recipe = day.recipe.replace(control="new_start")
+    kept = starts.joint_model(recipe, sizes, train, 300, found, words)
+    fresh = starts.build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, train.no_rows())
+    for a, b in zip(kept.trainable_variables, fresh.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_a_run_says_up_to_which_day_it_was_trained(first):
-    assert trained.recipe_of(str(first[1])).trained_to == "2022-01-03"
