@@ -73,16 +73,14 @@ def push(model: str, base: str) -> str:
     The model that is served already, whole, is not copied again. One that was rolled back from is
     not pushed: "".
     """
-    now = versions.served(base)
-    if now:
-        served = versions.manifest(base, now)
-        mine = versions.content(checksums.of(model, versions.MANIFEST))
-        if mine == served.content:
-            return str(now)
-        if mine in served.refused:
-            logger.warning("this very model was rolled back from: version %d stays", now)
-            return ""
-    return versions.publish(model, base)
+    mine = versions.content(checksums.of(model, versions.MANIFEST))
+    now, refused = versions.served(base), versions.refused(base)
+    if now and mine == versions.manifest(base, now).content:
+        return str(now)
+    if mine in refused:
+        logger.warning("this very model was rolled back from: it is not pushed")
+        return ""
+    return versions.publish(model, base, no_more=refused)
 
 
 class PusherSpec(types.ComponentSpec):

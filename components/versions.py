@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 from tfx.dsl.io import fileio
@@ -91,17 +91,29 @@ def served(base: str) -> int:
 
 
 def refused(base: str) -> set[str]:
-    """Contents that were rolled back from; see Manifest."""
-    now = served(base)
-    return set(manifest(base, now).refused) if now else set()
+    """Contents that were rolled back from, by the newest version that says so; see Manifest.
+
+    That version may be damaged otherwise: what people decided does not rot with a model's files.
+    """
+    for number in reversed(numbers(base)):
+        try:
+            return set(manifest(base, number).refused)
+        except VersionError:
+            continue
+    return set()
 
 
-def publish(model: str, base: str, copy_of: str = "", refused: Sequence[str] = ()) -> str:
+def publish(model: str, base: str, copy_of: str = "", no_more: Collection[str] = ()) -> str:
     """Copies a SavedModel to the next version under `base`; returns the version's number.
 
     The number is the time in seconds, or one more than the highest there is: a clock that was set
     back must not bring forth a version that nobody serves. The copy is read back before it appears,
     and on a local disk it is there to stay (fsync) before and after the rename.
+
+    Args:
+      model: its folder.
+      base: the folder of versions.
+      copy_of, no_more: `copy_of` and `refused` of its Manifest.
 
     Raises:
       OSError: the model holds links, or the copy differs from it; nothing is published.
@@ -123,7 +135,7 @@ def publish(model: str, base: str, copy_of: str = "", refused: Sequence[str] = (
             "look at the disk, then run again"
         )
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    told = asdict(Manifest(files, now, copy_of, list(refused)))
+    told = asdict(Manifest(files, now, copy_of, sorted(no_more)))
     fileio.makedirs(os.path.join(unfinished, os.path.dirname(MANIFEST)))
     with fileio.open(os.path.join(unfinished, MANIFEST), "w") as stream:
         stream.write(json.dumps(told, indent=1))
@@ -162,9 +174,9 @@ def roll_back(base: str, to: int = 0) -> tuple[str, int]:
     away: with these gone, TF Serving would unload the model in use before the older one is loaded,
     and clients that ask for a version by its number would lose it.
 
-    to: the version to go back to; 0: the last whole one before what is served and of other content.
-      After a rollback "before" means before the version that was copied, so that going back twice
-      goes two steps back.
+    to: the version to go back to; 0: the last whole one before what is served, of other content and
+      not rolled back from. After a rollback "before" means before the version that was copied, so
+      that going back twice goes two steps back.
 
     Raises:
       VersionError: there is no such version, it is damaged, or it is what is served already.
@@ -174,7 +186,8 @@ def roll_back(base: str, to: int = 0) -> tuple[str, int]:
         raise VersionError(f"{base} holds no version; the first `ncs4cvr run` that is blessed does")
     whole = {n: manifest(base, n) for n in found if not damage(base, n)}
     now = whole.get(found[-1])
-    target = to or _before(whole, now, found[-1])
+    left = {*refused(base), *([now.content] if now else [])}
+    target = to or _before(whole, int(now.copy_of or found[-1]) if now else found[-1], left)
     if target not in whole:
         state = "is damaged" if target in found else "is not there"
         known = ", ".join(map(str, whole)) or "none"
@@ -186,17 +199,15 @@ def roll_back(base: str, to: int = 0) -> tuple[str, int]:
         raise VersionError(
             f"version {found[-1]}, which is served, holds the same as {target}; name another: --to"
         )
-    refused = {*now.refused, now.content} - {content_} if now else set()
-    version = publish(os.path.join(base, str(target)), base, str(target), sorted(refused))
+    version = publish(os.path.join(base, str(target)), base, str(target), left - {content_})
     return version, target
 
 
-def _before(whole: dict[int, Manifest], now: Manifest | None, newest: int) -> int:
-    start = int(now.copy_of or newest) if now else newest
+def _before(whole: dict[int, Manifest], start: int, left: Collection[str]) -> int:
+    """The last pushed version below `start` whose content is not among `left`."""
     for number in sorted(whole, reverse=True):
-        if number < start and not whole[number].copy_of:
-            if now is None or whole[number].content != now.content:
-                return number
+        if number < start and not whole[number].copy_of and whole[number].content not in left:
+            return number
     raise VersionError(
         f"no whole version of other content lies before {start}; whole ones, to go to with --to: "
         f"{', '.join(map(str, whole)) or 'none'}"

@@ -121,3 +121,7 @@ def test_no_run_goes_on_from_a_model_that_was_rolled_back_from(run, tmp_path):
     assert last_run("2022-01-05", runs, blessings, serving) == [2]
     versions.roll_back(str(serving))
     assert last_run("2022-01-05", runs, blessings, serving) == [1]
+    (copies[1] / "saved_model.pb").write_bytes(b"next")
+    pusher.push(str(copies[1]), str(serving))
+    (copies[1] / "saved_model.pb").write_bytes(b"bad")
+    assert last_run("2022-01-05", runs, blessings, serving) == [1]

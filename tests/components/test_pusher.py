@@ -68,6 +68,25 @@ def test_a_model_that_was_rolled_back_from_is_not_pushed_again_but_the_next_one_
     assert int(pusher.push(str(model), str(base))) > int(good)
 
 
+def test_what_was_rolled_back_from_stays_refused_whatever_is_pushed_after_it(model, tmp_path):
+    base = tmp_path / "serving"
+    push_of = {}
+    for graph in ("good", "bad"):
+        (model / "saved_model.pb").write_text(graph)
+        push_of[graph] = pusher.push(str(model), str(base))
+    bad = versions.manifest(str(base), int(push_of["bad"])).content
+    versions.roll_back(str(base))
+    (model / "saved_model.pb").write_text("next")
+    newest = pusher.push(str(model), str(base))
+    (model / "saved_model.pb").write_text("bad")
+    assert pusher.push(str(model), str(base)) == ""
+    assert versions.refused(str(base)) == {bad}
+    (base / newest / "saved_model.pb").write_text("rotten")
+    assert pusher.push(str(model), str(base)) == ""
+    versions.roll_back(str(base))
+    assert versions.refused(str(base)) == {bad}
+
+
 def test_a_push_that_dies_leaves_no_version_and_the_next_one_is_whole(model, tmp_path, monkeypatch):
     base = tmp_path / "serving"
 

@@ -16,14 +16,15 @@ def base(tmp_path):
 
 @pytest.fixture
 def push(tmp_path, base):
-    """Publishes a model that says `graph`; returns the version."""
+    """Publishes a model that says `graph`, as a Pusher does; returns the version."""
 
     def publish(graph):
         folder = tmp_path / "model"
         (folder / "variables").mkdir(parents=True, exist_ok=True)
         (folder / "saved_model.pb").write_text(graph)
         (folder / "variables/variables.index").write_bytes(b"index")
-        return int(versions.publish(str(folder), str(base)))
+        refused = versions.refused(str(base))
+        return int(versions.publish(str(folder), str(base), no_more=refused))
 
     return publish
 
@@ -120,6 +121,13 @@ def test_going_back_twice_goes_two_steps_back(push, base):
     assert versions.roll_back(str(base))[1] == first
     with pytest.raises(VersionError, match="no whole version of other content"):
         versions.roll_back(str(base))
+
+
+def test_going_back_never_ends_at_what_was_rolled_back_from(push, base):
+    first, _ = push("a"), push("b")
+    versions.roll_back(str(base))
+    push("c")
+    assert versions.roll_back(str(base))[1] == first
 
 
 def test_a_rollback_can_be_undone_by_name(push, base):
