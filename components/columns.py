@@ -81,14 +81,10 @@ def to_float(raw: pa.Array) -> Converted:
 
 
 def to_string(raw: pa.Array) -> Converted:
-    """Text; an empty one is missing. Numbers are written as whole numbers where they are."""
+    """Text; an empty one is missing. A number that is whole is written as such: 5.0 as "5"."""
     bad = np.zeros(len(raw), bool)
     if kind_of(raw.type) == "float":
-        whole, bad = _float_to_int(raw)
-        if bad.any():
-            values = raw.to_pylist()
-            return pa.array([None if v is None or v != v else repr(v) for v in values]), bad & False
-        raw = whole
+        return _float_to_string(raw), bad
     try:
         text = raw.cast(pa.string())
     except pa.ArrowInvalid:  # binary that is not UTF-8
@@ -173,6 +169,16 @@ def _float_to_int(raw: pa.Array) -> Converted:
     bad = ~missing & ~((np.floor(values) == values) & (np.abs(values) < EXACT))
     whole = np.where(missing | bad, 0, values).astype(np.int64)
     return pa.array(whole, mask=missing | bad), bad
+
+
+def _float_to_string(raw: pa.Array) -> pa.Array:
+    whole, broken = _float_to_int(raw)
+    text = whole.cast(pa.string())
+    if not broken.any():
+        return text
+    values = raw.cast(pa.float64(), safe=False).to_pylist()
+    others = [repr(value) if b else None for value, b in zip(values, broken, strict=True)]
+    return pc.if_else(pa.array(broken), pa.array(others, pa.string()), text)
 
 
 def cell_by_cell(cells: pa.Array, parse: Callable[[Any], Any], kind: pa.DataType) -> Converted:

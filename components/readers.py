@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 
+from ncs4cvr.components.columns import one_chunk
 from ncs4cvr.components.records import (
     Block,
     LogError,
@@ -182,12 +183,13 @@ def _flat(table: pa.Table, separators: Mapping[str, str]) -> pa.Table:
         if pa.types.is_dictionary(column.type):
             table = table.set_column(i, name, column.cast(column.type.value_type))
         elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            table = table.set_column(i, name, _unlisted(column, separators.get(name, ",")))
+            table = table.set_column(i, name, unlisted(column, separators.get(name, ",")))
     return table
 
 
-def _unlisted(column: pa.ChunkedArray, separator: str) -> pa.Array:
-    lists = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+def unlisted(column: pa.ChunkedArray | pa.Array, separator: str) -> pa.Array:
+    """Lists of one value at most become values; where one is longer, all become joined text."""
+    lists = one_chunk(column)
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     if counts.max(initial=0) > 1:
         words = [

@@ -9,14 +9,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
-from ncs4cvr.pipeline.predict import (
-    ENDINGS,
-    InputError,
-    check_columns,
-    newest_version,
-    read,
-    to_tensor,
-)
+from ncs4cvr.pipeline.predict import newest_version
+from ncs4cvr.pipeline.rows import ENDINGS, InputError, check_columns, read, to_tensor
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
@@ -75,18 +69,17 @@ def from_rows(
     Raises:
       InputError: no such file, or a column that is missing or of the wrong type.
     """
-    rows = read(path, [name for name, spec in inputs.items() if spec.dtype == tf.string])
+    rows = read(path)
     check_columns(rows, inputs, path)
     requests = []
-    for first in range(0, len(rows), batch):
-        part = rows.iloc[first : first + batch]
+    for first in range(0, rows.num_rows, batch):
         request = predict_pb2.PredictRequest(
             model_spec=model_pb2.ModelSpec(signature_name=signature)
         )
         for name, spec in inputs.items():
             # An input with one row is of the user or the context: the same for all candidates.
-            column = part[name].iloc[:1] if spec.shape[0] == 1 else part[name]
-            tensor = to_tensor(column, spec, path)
+            part = rows.slice(first, 1 if spec.shape[0] == 1 else batch)
+            tensor = to_tensor(part, name, spec, path, first)
             request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor))
         requests.append(request)
     return requests

@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     with chatter_to(Path(os.devnull)) as terminal:
         from ncs4cvr.pipeline.endpoints import RequestFailed, Target
         from ncs4cvr.pipeline.loadtest import Load
-        from ncs4cvr.pipeline.predict import InputError
+        from ncs4cvr.pipeline.rows import InputError
 
         try:
             if options.batch < 1:

@@ -29,7 +29,8 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from ncs4cvr.pipeline.predict import InputError, check_output, score_file, write
+        from ncs4cvr.pipeline.predict import check_output, score_file, write
+        from ncs4cvr.pipeline.rows import InputError
 
         try:
             if options.output:
@@ -40,5 +41,5 @@ def main(options: argparse.Namespace) -> int:
         except InputError as error:
             raise CommandFailed(DATA_REFUSED, str(error)) from error
     if not options.output:
-        rows.to_csv(sys.stdout, index=False)
+        write(rows, sys.stdout)
     return PUSHED

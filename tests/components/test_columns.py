@@ -1,6 +1,7 @@
 """Cells of every kind become numbers, text, times and days, or are named as broken."""
 
 import datetime as dt
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,8 @@ def test_floats_are_finite_or_missing():
 def test_text_keeps_whole_numbers_whole_and_names_what_is_no_utf8():
     check(to_string(pa.array(["a", "", None])), ["a", None, None])
     check(to_string(pa.array([1.0, float("nan")])), ["1", None])
-    check(to_string(pa.array([1.5, 2.0])), ["1.5", "2.0"])
+    check(to_string(pa.array([1.5, 2.0])), ["1.5", "2"])
+    check(to_string(pa.array([Decimal("2.50"), Decimal("2.00")])), ["2.5", "2"])
     check(to_string(pa.array([b"ok", b"\xff"])), ["ok", None], [1])
 
 
@@ -141,7 +143,9 @@ def test_any_text_converts_is_missing_or_is_named_and_its_neighbours_do_not_matt
 @pytest.mark.parametrize("convert", [to_int, to_float, to_string, to_ms])
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(numbers=st.lists(st.one_of(st.none(), st.floats()), max_size=6))
-def test_any_number_converts_is_missing_or_is_named(convert, numbers):
+def test_any_number_converts_alone_as_among_others_is_missing_or_is_named(convert, numbers):
     values, bad = convert(pa.array(numbers, pa.float64()))
+    alone = [convert(pa.array([number], pa.float64()))[0][0].as_py() for number in numbers]
+    assert values.to_pylist() == alone
     assert len(values) == len(bad) == len(numbers)
     assert not any(value is not None for value, wrong in zip(values.to_pylist(), bad) if wrong)
