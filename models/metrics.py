@@ -26,8 +26,7 @@ def evaluate(
 ) -> dict[str, float]:
     """`<output>_auc` (`_mse` for ratios) and `<output>_calibration`, each on the output's own rows.
 
-    calibration = mean prediction / mean label; 1 is perfect. A ratio is what is learned by squared
-    error, and every product of it.
+    calibration = mean prediction / mean label; 1 is perfect.
 
     Args:
       recipe: its tasks and products.
@@ -46,7 +45,7 @@ def evaluate(
             raise ValueError(
                 f"{output.name}: label {output.label!r} has 0 rows; widen the split's days"
             )
-        if is_ratio(recipe, output):
+        if recipe.metric_of(output) == "mse":
             metrics[f"{output.name}_mse"] = float(mean_squared_error(y, p))
         elif y.min() == y.max():
             raise ValueError(
@@ -64,12 +63,6 @@ def own_rows(output: Task | Product, labels: Mapping[str, np.ndarray]) -> np.nda
     if isinstance(output, Task) and output.given:
         return labels[output.given] > 0
     return np.ones(len(labels[output.label]), bool)
-
-
-def is_ratio(recipe: Recipe, output: Task | Product) -> bool:
-    """Whether an output is learned by squared error, or a product of such."""
-    factors = output.factors if isinstance(output, Product) else (output.name,)
-    return any(task.loss == "mse" for task in recipe.tasks if task.name in factors)
 
 
 def weighted_auc(

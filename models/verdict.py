@@ -10,7 +10,7 @@ import numpy as np
 
 from ncs4cvr.models.gates import Seen, as_text, fallen, lacking, unkept
 from ncs4cvr.models.intervals import LEVEL, all_draws, measure
-from ncs4cvr.models.metrics import grouped_auc, is_ratio, own_rows
+from ncs4cvr.models.metrics import grouped_auc, own_rows
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
@@ -88,7 +88,7 @@ def _output(
     draws: np.ndarray,
 ) -> tuple[Seen, dict[str, Any]]:
     """An output's measurements, for the gates and in plain values."""
-    metric = "mse" if is_ratio(recipe, output) else "auc"
+    metric = recipe.metric_of(output)
     mine = own_rows(output, rows.labels)
     y, p = rows.labels[output.label][mine].astype(np.float64), scores[mine].astype(np.float64)
     q = None if before is None else before[mine].astype(np.float64)

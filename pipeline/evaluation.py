@@ -45,11 +45,10 @@ def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
 
 def _metrics(recipe: Recipe, output: Task | Product) -> list[config_pb2.MetricConfig]:
     gates = {gate.metric: gate for gate in recipe.gates}
-    ratios = {label.name for label in recipe.log.labels if label.over}
     metrics = []
     for module, kind, name in (
         ("", "MeanSquaredError", f"{output.name}_mse")
-        if output.label in ratios
+        if recipe.metric_of(output) == "mse"
         else (BATCHED, "BatchedAUC", f"{output.name}_auc"),
         (BATCHED, "BatchedCalibration", f"{output.name}_calibration"),
     ):

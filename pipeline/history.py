@@ -18,10 +18,11 @@ ROLLED_BACK = "rolled back"
 
 
 def add(folder: Path, verdict: str, **facts: Any) -> None:
-    """Notes how a run ended: at least its verdict; `why`, `version`, `metrics`, `seconds`."""
+    """Notes how a run ended: its verdict; `why`, `version`, `metrics`, `seconds`, `status`."""
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    line = {"ended": now, "recipe": folder.name, "verdict": verdict, **facts}
-    durable.append(folder / FILE, hidden(json.dumps(line)))
+    line: dict[str, Any] = {"ended": now, "recipe": folder.name, "verdict": verdict, **facts}
+    told = {key: hidden(fact) if isinstance(fact, str) else fact for key, fact in line.items()}
+    durable.append(folder / FILE, json.dumps(told))
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

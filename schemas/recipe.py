@@ -221,11 +221,10 @@ class Recipe:
             )
 
     def _check_metric(self, gate: Gate) -> None:
-        ratios = [label.name for label in self.log.labels if label.over]
-        (label,) = (output.label for output in self.outputs if output.name == gate.output)
-        if label in ratios and gate.metric.endswith("_auc"):
+        (output,) = (output for output in self.outputs if output.name == gate.output)
+        if gate.metric.endswith("_auc") and self.metric_of(output) != "auc":
             raise ValueError(
-                f"gate {gate.metric!r}: label {label!r} is a ratio, which has no AUC; gate "
+                f"gate {gate.metric!r}: label {output.label!r} is a ratio, which has no AUC; gate "
                 f"{gate.output}_calibration"
             )
 
@@ -235,6 +234,14 @@ class Recipe:
     def outputs(self) -> tuple[Task | Product, ...]:
         """What the served model answers, tasks first."""
         return (*self.tasks, *self.products)
+
+    def metric_of(self, output: Task | Product) -> str:
+        """What an output is judged by: `mse` where its label is a ratio, `auc` elsewhere.
+
+        Whatever loss it is learned with.
+        """
+        ratios = {label.name for label in self.log.labels if label.over}
+        return "mse" if output.label in ratios else "auc"
 
     @property
     def renews(self) -> bool:

@@ -61,7 +61,7 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
 
 def judged_outputs(recipe: Recipe) -> list[str]:
     """The outputs that have an AUC."""
-    return [o.name for o in recipe.outputs if not metrics.is_ratio(recipe, o)]
+    return [o.name for o in recipe.outputs if recipe.metric_of(o) == "auc"]
 
 
 def differences(
@@ -79,7 +79,7 @@ def differences(
     names = [n for n in dict.fromkeys(model for model, _ in made) if n != ours]
     found = []
     for output in recipe.outputs:
-        if metrics.is_ratio(recipe, output):
+        if recipe.metric_of(output) != "auc":
             continue
         mask = metrics.own_rows(output, labels)
         y, users = labels[output.label][mask], test.users[mask]

@@ -27,7 +27,7 @@ def scores(
     found = metrics.evaluate(recipe, predictions, labels)
     every = metrics.outputs_of(recipe, predictions)
     for output in recipe.outputs:
-        if metrics.is_ratio(recipe, output):
+        if recipe.metric_of(output) != "auc":
             continue
         rows = metrics.own_rows(output, labels)
         y, p = labels[output.label][rows], every[output.name][rows]

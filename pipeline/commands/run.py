@@ -17,10 +17,13 @@ from ncs4cvr.pipeline.run_record import LOADING, RunRecord
 from ncs4cvr.pipeline.status import (
     DATA_REFUSED,
     FAULT,
+    INTERRUPTED,
     NOT_BLESSED,
     PUSHED,
+    TERMINATED,
     USAGE,
     CommandFailed,
+    Terminated,
 )
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -110,8 +113,9 @@ def _noted(
             verdict = history.REFUSED if failed.status == DATA_REFUSED else history.FAULT
             note(verdict, error, why=str(error).partition("\n")[0])
             raise failed from error
-        except KeyboardInterrupt:
-            note(history.INTERRUPTED)
+        except KeyboardInterrupt as stop:
+            terminated = isinstance(stop, Terminated)
+            note(history.INTERRUPTED, status=TERMINATED if terminated else INTERRUPTED)
             raise
         if not summary["blessed"]:
             note(

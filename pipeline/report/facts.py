@@ -18,6 +18,7 @@ from ncs4cvr.components.serving_check import REPORT
 from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import data, lineage, tickets
 from ncs4cvr.pipeline.run_record import RunRecord, Step
+from ncs4cvr.pipeline.secrets import hidden
 from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, INTERRUPTED, NOT_BLESSED, PUSHED
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -63,7 +64,7 @@ def gather(
                 {"name": s.name, "first": s.first, "last": s.last} for s in recipe.log.splits
             ],
         },
-        "verdict": _verdict(ended, record.running, str(error or "")),
+        "verdict": _verdict(ended, record.running, hidden(str(error or ""))),
         "rows": None if counts is None else data.rows(counts),
         "data": {
             "gate": data.gate(steps, error),
@@ -89,7 +90,7 @@ def _verdict(ended: Mapping[str, Any], stopped_in: str, message: str) -> dict[st
     """How it ended: see the history; `status` is the exit status, `component` where it stopped."""
     return {
         "state": ended["verdict"],
-        "status": STATUS[ended["verdict"]],
+        "status": ended.get("status", STATUS[ended["verdict"]]),
         "pushed": ended["verdict"] == history.PUSHED,
         "version": ended.get("version"),
         "why": ended.get("why", ""),

@@ -31,7 +31,7 @@ Row = dict[str, list]  # a missing value is an empty list
 LABELS = (
     Label("click", "click"),
     Label("conversion", "conversion", given="click"),
-    Label("completion", "completion"),
+    Label("completion", "played", over="duration"),
 )
 LOG = Log(events="", utc_offset_hours=8, labels=LABELS, history_actions=("conversion",))
 TINY = Recipe(

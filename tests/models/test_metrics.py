@@ -57,13 +57,22 @@ def test_a_product_is_judged_on_every_row(recipe, split):
     assert got["ctcvr_calibration"] == pytest.approx(p.mean() / labels["conversion"].mean())
 
 
-def test_a_ratio_is_judged_by_its_squared_error(recipe, split):
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_a_ratio_is_judged_by_its_squared_error_whatever_its_loss(recipe, split, loss):
     predictions, labels = split
-    watch = recipe.replace(tasks=(Task("ctr", "completion", loss="mse"),), products=())
+    watch = recipe.replace(tasks=(Task("ctr", "completion", loss=loss),), products=())
     got = evaluate(watch, predictions, labels)
     expected = np.mean((predictions["ctr"] - labels["completion"]) ** 2)
     assert got["ctr_mse"] == pytest.approx(expected)
     assert "ctr_auc" not in got
+
+
+def test_a_yes_or_no_is_judged_by_its_auc_whatever_its_loss(recipe, split):
+    predictions, labels = split
+    brier = recipe.replace(tasks=(Task("ctr", "click", loss="mse"),), products=())
+    got = evaluate(brier, predictions, labels)
+    assert got["ctr_auc"] == pytest.approx(_auc_by_pairs(predictions["ctr"], labels["click"]))
+    assert "ctr_mse" not in got
 
 
 def test_a_product_with_a_ratio_is_judged_by_its_squared_error(recipe, split):

@@ -12,6 +12,13 @@ def test_what_was_noted_is_read_again_oldest_first(tmp_path):
     assert first["recipe"] == tmp_path.name
 
 
+def test_a_secret_is_not_noted_and_costs_no_line(tmp_path):
+    for why in ('token: "hunter2"', 'password="hunter2"', "http://me:hunter2@host"):
+        history.add(tmp_path, history.FAULT, why=why)
+    assert len(history.read(tmp_path)) == 3
+    assert "hunter2" not in (tmp_path / history.FILE).read_text()
+
+
 def test_a_torn_line_costs_itself_alone(tmp_path):
     history.add(tmp_path, history.PUSHED)
     path = tmp_path / history.FILE

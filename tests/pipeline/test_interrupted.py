@@ -1,6 +1,7 @@
 """Ctrl-C while a library runs that makes an error of it, or nothing at all."""
 
 import contextlib
+import json
 import signal
 
 import pytest
@@ -34,6 +35,8 @@ def test_a_signal_within_a_step_of_beam_is_no_fault(
     assert "failed" not in told
     (ended,) = history.read(tmp_path / "runs/tiny")
     assert ended["verdict"] == history.INTERRUPTED
+    report = json.loads((tmp_path / "runs/tiny/report.json").read_text())
+    assert report["verdict"]["status"] == status
 
 
 @pytest.mark.parametrize("lost", [False, True])
