@@ -1,11 +1,10 @@
 """Ten thousand malformed rows: each is kept, repaired by a stated rule, or a dead letter.
 
-The rules (docs/reliability.md) are written down here a second time, cell by cell in plain Python,
+The rules (docs/reliability.md) are written down a second time in tests/helpers/hostile_rules.py,
 and every row of every reader is looked up: `row` says which one it is, wherever it ends.
 NCS4CVR_HOSTILE_ROWS=50000 makes more of them.
 """
 
-import csv
 import dataclasses
 import json
 import math
@@ -17,182 +16,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 
+from hostile_rows import (
+    KINDS,
+    good_row,
+    hostile_feature,
+    hostile_json,
+    hostile_text,
+    rows_of,
+    write,
+)
+from hostile_rules import DAY_MS, DEAD, FIRST_DAY, MISSING, expected
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log, Split, Tally
 
 ROWS = int(os.environ.get("NCS4CVR_HOSTILE_ROWS", "10000"))
-DAY_MS, FIRST_DAY = 86_400_000, 18_993  # 2022-01-01
-LAST_MS = 253_402_300_799_999
-DEAD, MISSING = object(), object()
-NO_NUMBER = {"", "na", "nan", "n/a", "null", "none", "\\n"}
 NEEDED = ("user", "video", "ts", "is_click", "long_view", "played", "duration")
-KINDS = {
-    "user": "int", "video": "string", "ts": "time", "is_click": "label", "long_view": "label",
-    "played": "float", "duration": "float", "tab": "int", "word": "string", "score": "float",
-}  # fmt: skip
 FEATURES = (
     Feature("user"), Feature("video", dtype="string"), Feature("row"), Feature("tab"),
     Feature("word", dtype="string"), Feature("score", kind="number", dtype="float"),
     Feature("n", "tally", "number"), Feature("video_n", "tally", "number"),
     Feature("history_video", "history", "sequence", length=3),
 )  # fmt: skip
-
-WORDS = [
-    "", " ", "x", "NULL", "None", "nan", "N/A", "\\N", "-", "+", ".", "1.5", "1e3", "1e400", "-1",
-    "0x10", "1_000", "1,5", "12.0", " 7 ", "+7", "٣", "inf", "-Infinity", "true", "1" * 30,
-    "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1e-320", "3.5e38",
-    "=cmd|'/c calc'!A1", "@SUM(1+1)", "../../etc/passwd", "C:\\con", "<script>", "'; DROP TABLE x;",
-    "%s%n", "${HOME}", "{{7*7}}", "a\tb", "a\nb", 'a"b', "a,b", "a;b", "\ufeff", "\u202e", "é",
-    "e\u0301",
-    "👩‍👩‍👧", "\x01", "\x7f", "2022-13-01", "2022-01-02T25:00:00", "0000-00-00", "Infinity", "NaN",
-    "1e308", "-0", "00012", "2", "0.5", "🤖" * 50, "undefined", "[]", "{}", "\\x00",
-]  # fmt: skip
-INVALID = "\udcff\udcfe"  # no UTF-8, as surrogateescape writes it
-
-
-def text_of(cell):
-    """The stated rule for cells of JSON and TFRecord: the text that a CSV file would hold."""
-    if cell is None or isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return str(int(cell))
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
-        return str(int(cell))
-    if isinstance(cell, list):
-        parts = [text_of(part) for part in cell]
-        return ",".join(p for p in parts if p is not None) if parts else None
-    return json.dumps(cell)
-
-
-def number_of(text):
-    """A whole number as int, another as float, else DEAD."""
-    if re.fullmatch(r"[+-]?\d+", text):
-        try:
-            return int(text)
-        except ValueError:  # too many digits
-            return DEAD
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
-        return float(text)
-    return math.copysign(math.inf, -(text[0] == "-") or 1) if "inf" in text.lower() else DEAD
-
-
-def expected(kind, cell):
-    """What must come of a cell, by the rules: a value, MISSING or DEAD."""
-    text = text_of(cell)
-    if text is None:
-        return MISSING
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return DEAD
-    if kind == "string":
-        return text or MISSING
-    text = text.strip()
-    if text.lower() in NO_NUMBER:
-        return MISSING
-    number = number_of(text)
-    if number is DEAD:
-        return DEAD
-    if kind == "float":
-        number = float(number) if abs(number) < 1e300 else math.inf
-        return np.float32(number) if abs(number) <= np.finfo(np.float32).max else DEAD
-    if isinstance(number, float):
-        if not number.is_integer() or abs(number) >= 2**53:
-            return DEAD
-        number = int(number)
-    if not -(2**63) < number < 2**63:
-        return DEAD
-    if kind == "label" and number not in (0, 1):
-        return DEAD
-    if kind == "time" and (abs(number) > LAST_MS or number >= (FIRST_DAY + 6) * DAY_MS):
-        return DEAD  # of no calendar, or after the last split
-    return number
-
-
-def good_row(rng, number):
-    return {
-        "user": rng.randrange(20), "video": f"v{rng.randrange(20)}",
-        "ts": (FIRST_DAY + number % 6) * DAY_MS + rng.randrange(DAY_MS), "is_click": 1,
-        "long_view": rng.randrange(2), "played": float(rng.randrange(9)), "duration": 9.5,
-        "tab": rng.randrange(3), "word": f"w{rng.randrange(9)}", "score": 0.25, "row": number,
-    }  # fmt: skip
-
-
-def hostile_text(rng):
-    kind = rng.randrange(10)
-    if kind == 0:
-        return INVALID
-    if kind == 1:
-        return str(rng.randrange(-(10 ** rng.randrange(1, 40)), 10 ** rng.randrange(1, 40)))
-    if kind == 2:
-        return repr(rng.uniform(-1, 1) * 10.0 ** rng.randrange(-320, 308))
-    if kind == 3:
-        return "".join(chr(rng.choice([rng.randrange(1, 0xD800), rng.randrange(0xE000, 0x10FFFF)]))
-                       for _ in range(rng.randrange(1, 12)))  # fmt: skip
-    if kind == 4 and rng.random() < 0.01:
-        return "m" * 1_000_000
-    return rng.choice(WORDS)
-
-
-def hostile_json(rng):
-    return rng.choice([
-        None, True, False, math.nan, math.inf, -math.inf, 10**40, -(10**25), 2**63, 1e300, 5.0, 0.1,
-        [], [1], [1, 2], ["a", None], [[1], [2]], {}, {"a": {"b": [1]}}, [{"a": 1}],
-    ]) if rng.random() < 0.5 else hostile_text(rng)  # fmt: skip
-
-
-def hostile_feature(rng):
-    """A list of one kind, as a tf.train.Feature holds it."""
-    if rng.random() < 0.5:
-        return [hostile_text(rng)]
-    return rng.choice([
-        [], [1.5], [math.nan], [math.inf], [3.0], [2**62], [-1], [1, 2], [0, 0.5], [1e30],
-        ["a", "b"], [INVALID],
-    ])  # fmt: skip
-
-
-def rows_of(count, seed, hostile):
-    """(row, the column that is hostile in it or ""); one row in five is well."""
-    rng = random.Random(seed)
-    for number in range(count):
-        row, column = good_row(rng, number), ""
-        if number % 5:
-            column = rng.choice(list(KINDS))
-            row[column] = hostile(rng)
-        yield row, column
-
-
-def write(path, rows):
-    if path.suffix == ".csv":
-        with path.open("w", newline="", errors="surrogateescape") as stream:
-            writer = csv.DictWriter(stream, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".jsonl":
-        with path.open("w") as stream:
-            stream.writelines(json.dumps(row) + "\n" for row in rows)
-    else:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for row in rows:
-                example = tf.train.Example()
-                for name, value in row.items():
-                    fill(example.features.feature[name], value)
-                writer.write(example.SerializeToString())
-
-
-def fill(feature, value):
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        return
-    if isinstance(values[0], str):
-        coded = [v.encode("utf-8", "surrogateescape") for v in values]
-        feature.bytes_list.value.extend(coded)
-    elif any(isinstance(v, float) for v in values):
-        feature.float_list.value.extend(values)
-    else:
-        feature.int64_list.value.extend(values)
 
 
 def as_float32(cell):
