@@ -1,0 +1,104 @@
+"""No row goes astray: each is an example, a duplicate or a dead letter, and counted."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ncs4cvr.components.records import LogError
+from ncs4cvr.schemas.features import Feature
+
+
+def test_exact_duplicates_are_dropped_and_counted(logs, tmp_path):
+    log = logs.random(tmp_path, 7)
+    first = logs.run(log.write(), tmp_path / "a")
+    log.events += log.events[:9]
+    log.events.append({**log.events[20], "row": 999})  # differs in a column that nobody reads
+    again = logs.run(log.write(pieces=2), tmp_path / "b")
+    assert again.counts["events"]["duplicates"] == 9
+    assert sum(again.counts["events"]["examples"].values()) == (
+        sum(first.counts["events"]["examples"].values()) + 1
+    )
+
+
+BREAKAGES = [
+    ("user_id", "", "a value, not a missing one"),
+    ("video_id", "x1", "a whole number"),
+    ("ts", "soon", "a time in ms since 1970, or an ISO time"),
+    ("ts", "1893456000000", "a day up to 2022-01-06, the last day of the splits"),
+    ("is_click", "2", "0 or 1"),
+    ("is_click", "", "a value, not a missing one"),
+    ("long_view", "yes", "0 or 1"),
+    ("played", "inf", "a finite number"),
+    ("duration", "-inf", "a finite number"),
+    ("tab", "1.5", "a whole number"),
+]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_each_broken_cell_is_one_dead_letter_with_its_reason(logs, tmp_path, ending):
+    log = logs.random(tmp_path, 10, rows=120)
+    whole = len(log.events)
+    for i, (column, cell, _) in enumerate(BREAKAGES):
+        log.events.append({**log.events[i + 40], column: cell})
+    result = logs.run(dataclasses.replace(log.write(ending), max_bad_share=0.1), tmp_path / "out")
+    head = 1 if ending == "csv" else 0
+    assert [(d["row"], d["column"], d["came"], d["expected"]) for d in result.dead] == [
+        (whole + i + 1 + head, column, cell, why) for i, (column, cell, why) in enumerate(BREAKAGES)
+    ]
+    assert all(d["file"].endswith(f"events-0.{ending}") for d in result.dead)
+    assert result.dead[1]["raw"]["video_id"] == "x1"
+    counts = result.counts["events"]
+    assert counts["dead"]["is_click: expected 0 or 1"] == 1
+    assert counts["rows"] == whole + len(BREAKAGES)
+    written = sum(counts["examples"].values())
+    assert counts["rows"] == written + counts["history_only"] + sum(counts["dead"].values())
+
+
+def test_too_many_broken_rows_stop_the_run_and_leave_nothing(logs, tmp_path):
+    log = logs.random(tmp_path, 11)
+    log.events[3]["is_click"] = 7
+    with pytest.raises(LogError, match="1 of 60 rows are broken") as error:
+        logs.run(log.write(), tmp_path / "out")
+    assert '"column": "is_click", "expected": "0 or 1", "came": 7' in str(error.value)
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    # TFX removes these folders itself, and would tell that they are gone instead of what was wrong.
+    assert (tmp_path / "out/dead_letters").is_dir()
+    assert (tmp_path / "out/Split-train").is_dir()
+
+
+def test_kept_orphans_are_no_conversions_and_dropped_ones_dead_letters(logs, tmp_path):
+    log = logs.random(tmp_path, 12)
+    orphans = sum(r["long_view"] and not r["is_click"] for r in log.events)
+    assert orphans > 3
+    kept = logs.run(log.write(), tmp_path / "a")
+    assert kept.counts["events"]["orphans"] == {"conversion": orphans}
+    outside = orphans - sum(
+        n["conversion"] for n in kept.counts["events"]["split_orphans"].values()
+    )
+    assert 0 <= outside < orphans
+    assert not kept.dead
+    log_ = dataclasses.replace(log.log(), orphan_conversions="drop")
+    dropped = logs.run(log_, tmp_path / "b")
+    assert len(dropped.dead) == orphans
+    assert dropped.counts["events"]["dead"] == {
+        "long_view: expected no conversion without click": orphans
+    }
+
+
+def test_a_file_cut_off_in_the_middle_is_named(logs, tmp_path):
+    log = logs.random(tmp_path, 17, rows=3000).write("csv.gz")
+    path = tmp_path / "events-0.csv.gz"
+    path.write_bytes(path.read_bytes()[:-4000])
+    with pytest.raises(LogError, match=r"events-0\.csv\.gz: cannot be read to its end"):
+        logs.run(log, tmp_path / "out")
+
+
+def test_counts_are_written_beside_the_dead_letters(logs, tmp_path):
+    result = logs.run(logs.random(tmp_path, 18).write(), tmp_path / "out", (Feature("tab"),))
+    written = json.loads((tmp_path / "out" / "dead_letters" / "counts.json").read_text())
+    assert written == result.counts
+    assert set(result.examples[0]) == {
+        "click", "completion", "conversion", "day", "split", "tab", "time_ms", "user_id",
+        "video_id",
+    }  # fmt: skip
