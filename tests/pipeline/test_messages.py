@@ -34,7 +34,10 @@ def load(path):
 
 case_ = load(HERE / "messages/case.py")
 GROUPS = {
-    "Commands and recipes": load(HERE / "messages/recipes.py").cases(**vars(case_)),
+    "Commands and recipes": [
+        *load(HERE / "messages/arguments.py").cases(**vars(case_)),
+        *load(HERE / "messages/recipes.py").cases(**vars(case_)),
+    ],
     "Logs": load(HERE / "messages/logs.py").cases(**vars(case_)),
     "Runs, models and servers": load(HERE / "messages/commands.py").cases(**vars(case_)),
 }
