@@ -121,8 +121,7 @@ def _odd_days(
     if not recipe.day_change and not recipe.day_auc_change:
         return
     watched = day_profile.Watched.of(recipe)
-    needed = {day_profile.DAY, watched.user, watched.video, *watched.given}
-    if needed - {feature.name for feature in schema.feature}:
+    if watched.needed - {feature.name for feature in schema.feature}:
         return  # ExampleValidator tells of it; or another example gen says nothing of days
     shards = {
         split: fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*")

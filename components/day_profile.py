@@ -32,12 +32,21 @@ Columns = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Watched:
-    """What is looked at: names of columns. given: label -> the label it counts only with, or ""."""
+    """What is looked at: names of columns. given: label -> the label it counts only with, or "".
+
+    A label that others are given need not be looked at itself: it may be a ratio, or learned by
+    nothing.
+    """
 
     user: str
     video: str
     given: Mapping[str, str]
     features: tuple[str, ...]
+
+    @property
+    def needed(self) -> set[str]:
+        """The columns without which nothing can be said of a day."""
+        return {DAY, self.user, self.video, *self.given, *filter(None, self.given.values())}
 
     @staticmethod
     def of(recipe: Recipe) -> Watched:
@@ -86,7 +95,7 @@ def read(
       watched: what to read; the day, too.
     """
     types = {f.name: DTYPES[f.type] for f in schema.feature}
-    wanted = {DAY, watched.user, watched.video, *watched.given, *watched.features}
+    wanted = watched.needed | set(watched.features)
     spec = {
         name: tf.io.FixedLenFeature([], TENSORS[types[name]], MISSING[types[name]])
         for name in sorted(wanted & set(types))

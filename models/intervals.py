@@ -61,8 +61,16 @@ def replicated(
         return weighted_auc(labels, scores, draws, users)
     errors = np.bincount(users, (scores - labels) ** 2, minlength=draws.shape[1])
     rows = np.bincount(users, minlength=draws.shape[1])
-    drawn = draws @ rows.astype(np.float64)
-    return np.divide(draws @ errors, drawn, out=np.full(len(draws), np.nan), where=drawn > 0)
+    # A product with numbers of 64 bits would make all draws as wide at once.
+    sums = [part @ np.stack([errors, rows], axis=1) for part in _parts(draws)]
+    total, drawn = np.concatenate(sums).T if sums else np.zeros((2, 0))
+    return np.divide(total, drawn, out=np.full(len(draws), np.nan), where=drawn > 0)
+
+
+def _parts(draws: np.ndarray) -> Iterator[np.ndarray]:
+    """Some replicates at a time."""
+    for start in range(0, len(draws), CHUNK):
+        yield draws[start : start + CHUNK]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.commands.tickets import tickets_folder
 from ncs4cvr.pipeline.dates import date_of, on_day
 from ncs4cvr.pipeline.status import NOT_BLESSED, PUSHED, USAGE, CommandFailed
 from ncs4cvr.schemas.recipe import Recipe
@@ -60,14 +61,15 @@ def each(options: argparse.Namespace, run: Callable[[argparse.Namespace], int]) 
       options: of `ncs4cvr run`.
       run: that command's main.
     """
-    status = PUSHED
+    status, tickets = PUSHED, _content(options.tickets)
     for day in between(options.first, options.last):
         mine = argparse.Namespace(**{**vars(options), "date": day, "first": "", "last": ""})
         recipe = recipe_of(mine)
         folder = Path(options.root) / recipe.name
-        # Another recipe, or the same one changed, has not done this day. Where Beam runs is no
-        # change.
-        digest = hashlib.sha256(recipe.replace(beam=()).to_json().encode()).hexdigest()[:12]
+        # Another recipe, or the same one changed, or with other tickets, has not done this day.
+        # Where Beam runs is no change.
+        told = recipe.replace(beam=()).to_json().encode() + tickets
+        digest = hashlib.sha256(told).hexdigest()[:12]
         done = folder / "days" / f"{day}-{digest}.json"
         if done.exists():
             print(f"{day}: done before", flush=True)
@@ -84,6 +86,14 @@ def each(options: argparse.Namespace, run: Callable[[argparse.Namespace], int]) 
         new.replace(done)
         status = max(status, came)
     return status
+
+
+def _content(tickets: str | None) -> bytes:
+    """What tells one folder of tickets from another; nothing where none is given."""
+    if not tickets:
+        return b""
+    files = sorted(path for path in tickets_folder(Path(tickets)).iterdir() if path.is_file())
+    return b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)
 
 
 def between(first: str, last: str) -> list[str]:

@@ -60,6 +60,12 @@ def test_rows_and_shares_are_counted_on_the_rows_where_they_count():
     assert day.shares["rows of the busiest 1% of the users"] == (2, 8)
 
 
+def test_a_label_that_nothing_learns_still_says_which_rows_count(shards):
+    watched = dataclasses.replace(WATCHED, given={"buy": "click"})
+    (day,) = profile(*read({"train": shards["train"]}, 8, schema(), watched), watched).values()
+    assert day.shares["rows with click that have buy"] == (2, 4)
+
+
 def test_a_few_values_are_put_in_the_order_of_the_label():
     """Oslo always clicks, Lima never does, and which is first in the alphabet plays no part."""
     day = only()

@@ -20,6 +20,7 @@ def options(tiny_recipe_file, tmp_path):
         date="",
         first="2022-03-01",
         last="2022-03-03",
+        tickets=None,
     )
 
 
@@ -46,6 +47,17 @@ def test_every_day_runs_once_in_order(options, tmp_path):
     assert run.days == ["2022-03-01", "2022-03-02", "2022-03-03"]
     assert days.each(options, run) == PUSHED
     assert len(run.days) == 3
+
+
+def test_a_day_with_other_tickets_is_not_done(options, tmp_path):
+    run = Runs(tmp_path / "runs")
+    options.last = options.first
+    for facts in ("", "{}", "{}", '{"tasks": []}'):
+        if facts:
+            (tmp_path / "tickets.json").write_text(facts)
+            options.tickets = str(tmp_path)
+        days.each(options, run)
+    assert run.days == [options.first] * 3
 
 
 def test_a_fault_ends_the_whole_and_the_next_call_goes_on_there(options, tmp_path):
