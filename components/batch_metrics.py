@@ -25,17 +25,24 @@ class BatchedAUC(metric_types.Metric):
 
     P_b and N_b are the weighted positives and negatives of bin b, P and N their sums; NaN where one
     of these is 0. A label between 0 and 1 is so much of a positive.
+
+    Args:
+      name: of the metric.
+      code_version: of this code, for TFX's cache.
     """
 
-    def __init__(self, name: str = "auc"):
+    def __init__(self, name: str = "auc", code_version: str = ""):
         made = functools.partial(_computations, _binned, _area)
         super().__init__(metric_util.merge_per_key_computations(made), name=name)
 
 
 class BatchedCalibration(metric_types.Metric):
-    """Weighted sum of predictions / weighted sum of labels; NaN where the latter is 0."""
+    """Weighted sum of predictions / weighted sum of labels; NaN where the latter is 0.
 
-    def __init__(self, name: str = "calibration"):
+    For the arguments see BatchedAUC.
+    """
+
+    def __init__(self, name: str = "calibration", code_version: str = ""):
         made = functools.partial(_computations, _weighed, _ratio)
         super().__init__(metric_util.merge_per_key_computations(made), name=name)
 

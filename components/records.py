@@ -195,6 +195,9 @@ def _records_block(
     separators: Mapping[str, str],
 ) -> Block:
     names = sorted({name for record in records for name in record})
+    if not names:  # a table without columns has no rows
+        empty = [Broken(row, "at least one value in a row", "none") for row in rows]
+        rows, records, broken = [], [], sorted([*broken, *empty], key=lambda each: each.row)
     cells = [[as_text(record.get(n), separators.get(n, ",")) for n in names] for record in records]
     return _text_block(names, rows, cells, broken)
 

@@ -43,18 +43,24 @@ def vocabularies(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict
 
 
 def vocabulary_sizes(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict[str, int]:
-    """Ids per vocabulary, 0 for missing and the hash buckets included."""
-    sizes = {}
+    """Ids per vocabulary, 0 for missing and the hash buckets included.
+
+    Of features that share a vocabulary without words, the one with most ids says how many.
+    """
+    sizes: dict[str, int] = {}
     for f in recipe.features:
+        size = 0
         if f.kind == "number" and f.bins:
-            sizes[f.vocabulary] = 1 + f.zero_apart + f.bins
+            size = 1 + f.zero_apart + f.bins
         elif f.kind == "index" or _is_index_sequence(f):
-            sizes[f.vocabulary] = f.bins + 2
+            size = f.bins + 2
         elif f.kind in _CLOCKS:
-            sizes[f.vocabulary] = _CLOCKS[f.kind] + 1
+            size = _CLOCKS[f.kind] + 1
         elif _has_words(f) and f.name == f.vocabulary:
             known = transform_graph.vocabulary_size_by_name(_file(f))
-            sizes[f.vocabulary] = 1 + known + f.hash_buckets
+            size = 1 + known + f.hash_buckets
+        if size:
+            sizes[f.vocabulary] = max(size, sizes.get(f.vocabulary, 0))
     return sizes
 
 

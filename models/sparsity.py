@@ -73,8 +73,9 @@ def prune_blocks(
 ) -> Ticket:
     """Prunes blocks of `block` neighbouring outputs of one input, which stay or go together.
 
-    Every layer keeps as many connections as it would if they were pruned one by one, rounded to
-    whole blocks, and at least one. (Strengths of blocks of different layers cannot be compared: an
+    Every layer keeps as many connections as it would if they were pruned one by one, rounded up to
+    whole blocks, so that as many survive as the next round may ask for, and at least one block.
+    (Strengths of blocks of different layers cannot be compared: an
     average hardly leaves what its layer began with, so a threshold for all takes whole layers.)
     Within a layer the strongest stay; strength = (mean |w|^`POWER`)^(1/`POWER`), which a few large
     weights decide, as they do where connections are pruned one by one.
@@ -93,7 +94,7 @@ def prune_blocks(
     pruned = []
     for kernel, mask, kept in zip(kernels, ticket, single, strict=True):
         strength = np.mean(np.abs(_in_blocks(kernel, block)) ** POWER, axis=2)
-        share = max(round(kept.sum() / block), 1) / strength.size
+        share = max(-(-kept.sum() // block), 1) / strength.size
         pruned += prune_smallest([strength], [mask[:, ::block]], share)
     return [np.repeat(mask, block, axis=1) for mask in pruned]
 

@@ -33,7 +33,7 @@ from ncs4cvr.components.ticket_search import TicketSearch
 from ncs4cvr.components.trainer import Trainer
 from ncs4cvr.components.transform import Transform
 from ncs4cvr.pipeline.code_version import code_version
-from ncs4cvr.pipeline.evaluation import eval_config
+from ncs4cvr.pipeline.evaluation import EXTRACTORS, eval_config
 from ncs4cvr.pipeline.recipe_parts import (
     SERVING_BOUNDS,
     for_data_gate,
@@ -167,7 +167,7 @@ def create_pipeline(
         baseline_model=last_blessed.outputs["earlier"],
         example_splits=[test],
         eval_config=eval_config(recipe),
-        module_path="ncs4cvr.components.whole_batches",
+        module_path=EXTRACTORS,
     )
     model_gate = ModelGate(
         examples=examples,

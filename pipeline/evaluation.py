@@ -7,10 +7,12 @@ import json
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.proto import config_pb2
 
+from ncs4cvr.pipeline.code_version import code_version
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
 BATCHED = "ncs4cvr.components.batch_metrics"  # BatchedAUC, BatchedCalibration
+EXTRACTORS = "ncs4cvr.components.whole_batches"
 
 
 def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
@@ -45,6 +47,8 @@ def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
 
 def _metrics(recipe: Recipe, output: Task | Product) -> list[config_pb2.MetricConfig]:
     gates = {gate.metric: gate for gate in recipe.gates}
+    # TFX's Evaluator has no property of its own that would tell its cache of changed code.
+    version = "-".join(code_version(module) for module in (BATCHED, EXTRACTORS))
     metrics = []
     for module, kind, name in (
         ("", "MeanSquaredError", f"{output.name}_mse")
@@ -52,9 +56,8 @@ def _metrics(recipe: Recipe, output: Task | Product) -> list[config_pb2.MetricCo
         else (BATCHED, "BatchedAUC", f"{output.name}_auc"),
         (BATCHED, "BatchedCalibration", f"{output.name}_calibration"),
     ):
-        metric = config_pb2.MetricConfig(
-            module=module, class_name=kind, config=json.dumps({"name": name})
-        )
+        told = {"name": name, "code_version": version} if module == BATCHED else {"name": name}
+        metric = config_pb2.MetricConfig(module=module, class_name=kind, config=json.dumps(told))
         if gate := gates.get(name):
             # A plain `threshold` would hold every slice to it, however small.
             metric.per_slice_thresholds.add(

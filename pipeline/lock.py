@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,11 +45,9 @@ def only_one(folder: Path, doing: str) -> Iterator[Holder | None]:
       Locked: a living process holds it.
     """
     with open(folder / FILE, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _taken(file):
             who = holder(folder) or "a process that has not said yet who it is"
-            raise Locked(f"{folder} is in use: {who}; wait for its end, or stop it") from error
+            raise Locked(f"{folder} is in use: {who}; wait for its end, or stop it")
         died = holder(folder)
         now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
         _say(file, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), now, doing))))
@@ -56,6 +55,17 @@ def only_one(folder: Path, doing: str) -> Iterator[Holder | None]:
             yield died
         finally:
             _say(file, "")
+
+
+def _taken(file) -> bool:
+    """Whether the lock could be had: a few tries, since `held` has it for an instant, too."""
+    for pause in (0.05, 0.1, 0.2, 0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(pause)
+    return False
 
 
 def _say(file, text: str) -> None:

@@ -78,7 +78,7 @@ def _packed(blob: bytes) -> dict[str, Any]:
         "compute": layout.notes.get("compute"),
     }
     if layout.pieces:
-        found["of_the_limit"] = (masked["tickets"] + masked["values"]) / layout.limit
+        found["of_the_limit"] = (masked["tickets"] + masked["values"]) / max(layout.limit, 1)
         found["tickets"] = _tickets(blob, layout)
     return found
 

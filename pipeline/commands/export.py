@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
     with chatter_to(Path(os.devnull)):
         again = importlib.import_module("ncs4cvr.models.export_again")
         try:
-            model = newest_artifact(run, "Trainer/model_run")
+            model = newest_artifact(run, "Trainer/model_run", "weights.npz")
             artifacts = str(run / "artifacts")
             again.export_again(str(model), artifacts, str(output), changes, options.plain)
         except (FileNotFoundError, ValueError) as error:

@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,14 +86,23 @@ def upload(client: Any, server: Server, file: Path) -> Pipeline:
         pipeline_id = client.get_pipeline_id(name)
         if pipeline_id is None:
             pipeline_id = client.upload_pipeline(str(file), pipeline_name=name, **where).pipeline_id
-        found = client.list_pipeline_versions(pipeline_id, page_size=100).pipeline_versions or []
-        for each in found:
+        for each in _versions(client, pipeline_id):
             if each.display_name == version:
                 return Pipeline(name, pipeline_id, each.pipeline_version_id, new=False)
         made = client.upload_pipeline_version(
             str(file), pipeline_version_name=version, pipeline_id=pipeline_id
         )
         return Pipeline(name, pipeline_id, made.pipeline_version_id, new=True)
+
+
+def _versions(client: Any, pipeline_id: str) -> Iterator[Any]:
+    page = ""
+    while True:
+        answer = client.list_pipeline_versions(pipeline_id, page_token=page, page_size=100)
+        yield from answer.pipeline_versions or []
+        page = answer.next_page_token or ""
+        if not page:
+            return
 
 
 def run_now(

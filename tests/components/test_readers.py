@@ -70,6 +70,15 @@ def test_text_that_is_not_utf8_is_one_broken_row(tmp_path):
     assert [b.row for b in only(tmp_path / "a.jsonl").broken] == [1, 2]
 
 
+def test_rows_without_any_value_are_broken_rows_however_many_follow_each_other(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{}\n[]\n{}\n{"a": 1}\n{}\n')
+    for limit in (3, 100):  # a block of them alone, and one with others
+        found = list(blocks(str(path), limit=limit))
+        assert sum(block.table.num_rows for block in found) == sum(len(b.rows) for b in found)
+    assert [b.row for b in next(blocks(str(path), limit=3)).broken] == [1, 2, 3]
+
+
 def test_a_line_that_is_no_json_object_is_one_broken_row(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1, "t": ["x", "y"]}\n{"a": \n[1]\n\n{"a": true, "b": null}\n')

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.preprocessing import vocabularies
+from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
+from ncs4cvr.schemas.features import Feature
 
 ROW = {"tab": [0]}  # the one column that may not be missing
 
@@ -90,6 +91,16 @@ def test_sizes_bound_every_id(world, recipe, transformed):
         if f.name not in ("price", "spent_log"):
             assert rows[f.name].min() >= 0, f.name
             assert rows[f.name].max() < world.sizes[f.vocabulary], f.name
+
+
+def test_features_that_share_bins_have_as_many_ids_as_the_largest(recipe):
+    shared = (
+        Feature("a", "user", "number", bins=20),
+        Feature("b", "user", "number", bins=10, vocabulary="a"),
+        Feature("c", kind="index", bins=50),
+        Feature("d", kind="index", bins=5, vocabulary="c"),
+    )
+    assert vocabulary_sizes(recipe.replace(features=shared), None) == {"a": 21, "c": 52}
 
 
 def test_tags_are_split_at_the_separator_and_empty_ones_dropped(transformed):

@@ -1,6 +1,7 @@
 """Mask arithmetic: densities, nesting, thresholds and overlap."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -162,7 +163,18 @@ def test_blocks_stay_or_go_together_and_layers_keep_as_much_as_single_ones_would
         cut = [mask.reshape(len(mask), -1, 32) for mask in ticket]
         assert all((each == each[:, :, :1]).all() for each in cut)
         blocks = [int(each[:, :, 0].sum()) for each in cut]
-        assert blocks == [max(round(mask.sum() / 32), 1) for mask in single]
+        assert blocks == [max(math.ceil(mask.sum() / 32), 1) for mask in single]
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize(("keep", "rounds", "block"), [(0.99, 10, 64), (0.5, 20, 16), (0.2, 4, 32)])
+def test_rounds_of_blocks_never_ask_for_more_than_survives(scope, keep, rounds, block):
+    rng = np.random.default_rng(3)
+    kernels = [rng.normal(size=(100, 64)), rng.normal(size=(64, 64))]
+    ticket = sparsity.full_ticket([k.shape for k in kernels])
+    for k in range(1, rounds + 1):
+        ticket = sparsity.prune_blocks(kernels, ticket, keep ** (k / rounds), scope, block)
+    assert keep <= sparsity.density(ticket) <= keep + 2 * block / (164 * 64)
 
 
 def test_a_few_large_weights_make_a_block_strong():

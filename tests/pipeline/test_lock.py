@@ -1,9 +1,11 @@
 """One process at a time; a second one learns who, and a dead one's lock is taken over."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -36,6 +38,14 @@ def test_a_second_process_fails_at_once_and_learns_who_holds_the_lock(other, tmp
     with pytest.raises(lock.Locked, match=who), lock.only_one(tmp_path, "run tiny"):
         pass
     assert lock.held(tmp_path)
+
+
+def test_a_look_at_the_lock_keeps_nobody_from_taking_it(tmp_path):
+    with open(tmp_path / lock.FILE, "w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with lock.only_one(tmp_path, "run"):
+            assert lock.held(tmp_path)
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_and_said_to_be_so(other, tmp_path):

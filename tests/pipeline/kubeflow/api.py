@@ -78,7 +78,10 @@ class Api:
             return 200, self.version(query["pipelineid"], query["name"], body)
         if path.startswith("pipelines/") and path.endswith("/versions"):
             mine = [v for v in self.versions if v["pipeline_id"] == path.split("/")[1]]
-            return 200, {"pipeline_versions": mine}
+            first = int(query.get("page_token") or 0)
+            last = first + int(query.get("page_size") or 20)
+            more = {"next_page_token": str(last)} if last < len(mine) else {}
+            return 200, {"pipeline_versions": mine[first:last], **more}
         if path == "experiments" and method == "GET":
             return 200, {"experiments": wanted(self.experiments, query)}
         made = json.loads(body) if body else {}

@@ -46,6 +46,18 @@ def test_a_second_submit_of_the_same_file_uploads_nothing(ncs4cvr, api):
     assert len(references) == 1
 
 
+def test_a_file_that_was_uploaded_long_ago_is_found_among_many_versions(ncs4cvr, api):
+    ncs4cvr("submit")
+    (first,) = api.versions
+    others = [f"{number:012d}" for number in range(150)]
+    api.versions[:0] = [
+        {**first, "pipeline_version_id": f"old-{name}", "display_name": name} for name in others
+    ]
+    status, told = ncs4cvr("submit")
+    assert status == PUSHED, told
+    assert len(api.versions) == 151
+
+
 def test_a_changed_file_becomes_a_new_version(ncs4cvr, api, compiled):
     ncs4cvr("submit")
     text = compiled.read_text()
