@@ -1,7 +1,10 @@
 """Days that are not like the others: which number of them is off, and what the others have.
 
 Each new day (of the validation and test splits) is held against the median of all other days of the
-window. What chance moves is let through: four standard errors.
+window. What chance moves is let through: four standard errors. That of an AUC is not the ranks'
+alone, which takes rows for independent and a column for the same every day: rows of one user share
+their tallies, and tallies tell more the longer they were counted. So what the other days' AUCs vary
+by comes on top.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from ncs4cvr.components.day_profile import Day
 
 FEWEST_DAYS = 4  # that a day is held against
 CHANCE = 4  # standard errors
+MAD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 UNIT = 10  # times a quantity's median: another unit, not another day
 
 
@@ -72,8 +76,12 @@ def _counts(day: Day, others: list[Day], where: str, change: float) -> Iterator[
 
 def _aucs(day: Day, others: list[Day], where: str, auc_change: float) -> Iterator[str]:
     for (label, column), (auc, error) in day.aucs.items():
-        usual = _median(other.aucs.get((label, column), (None,))[0] for other in others)
-        allowed = max(auc_change, CHANCE * error)
+        known = [other.aucs.get((label, column), (None,))[0] for other in others]
+        usual = _median(known)
+        # The deviation of a normal distribution, from the median one: a bad day among them does not
+        # make it large.
+        varies = MAD * _median(abs(a - usual) for a in known if a is not None)
+        allowed = max(auc_change, CHANCE * math.hypot(error, varies))
         if abs(auc - usual) > allowed:
             why = (
                 f"{label} leaks into it, or it means something else"

@@ -65,6 +65,30 @@ def test_an_auc_within_its_margin_or_within_chance_is_no_complaint(found):
     assert lines(aucs={("click", "price"): found}) == []
 
 
+def with_aucs(day, *others):
+    """What is said of a test day's AUC after days with others."""
+    found = {
+        20220101 + n: Day(**{**USUAL, "aucs": {("click", "price"): (auc, 0.001)}})
+        for n, auc in enumerate(others)
+    }
+    aucs = {("click", "price"): (day, 0.001)}
+    found[20220109] = Day(**{**USUAL, "split": "test", "aucs": aucs})
+    return list(complaints(found, ("test",), 2.0, 0.05))
+
+
+def test_an_auc_may_differ_as_much_as_those_of_other_days_do():
+    """Their median deviation is .02, so four standard deviations are 4 x 1.4826 x .02 = .119."""
+    varied = (0.66, 0.68, 0.70, 0.72, 0.74)
+    assert with_aucs(0.81, *varied) == []
+    assert with_aucs(0.59, *varied) == []
+    (line,) = with_aucs(0.83, *varied)
+    assert "0.700 +- 0.119" in line
+
+
+def test_a_bad_day_among_the_others_excuses_no_other():
+    assert with_aucs(0.90, 0.70, 0.70, 0.70, 0.95, 0.70)
+
+
 @pytest.mark.parametrize("middle", [5.0, 700_000.0])
 def test_another_unit_is_seen_in_the_median(middle):
     (line,) = lines(middles={"price": middle})
