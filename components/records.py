@@ -65,6 +65,11 @@ def csv_blocks(path: str, size: int) -> Iterator[Block]:
         lines = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
         line = lines.readline()
         names = next(csv.reader([line]), [])
+        if (safe := line.encode("utf-8", "backslashreplace").decode()) != line:
+            raise LogError(
+                f"{path}: line 1 is no UTF-8 text, it is {safe.strip()[:200]!r}; write the file as "
+                "UTF-8"
+            )
         if not line.strip() or len(set(names)) < len(names) or "" in names:
             raise LogError(
                 f"{path}: the first line must name every column once, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,13 @@ from ncs4cvr.components.columns import Converted, cell_by_cell, kind_of, mask_of
 DAY_MS = 86_400_000
 EPOCH = dt.date(1970, 1, 1)
 LAST_MS = 253_402_300_799_999  # the end of the year 9999: moments lie this far from 1970 at most
+#: 2022-05-06T12:34:56.789+08:00; any number of decimals, no zone, or 20220506T123456Z.
+MOMENT = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d|\d{8}(?=T))"
+    r"([T ](?P<hour>\d\d)(:?(?P<minute>\d\d)(:?(?P<second>\d\d)([.,](?P<fraction>\d+))?)?)?"
+    r"(?P<zone>Z|[+-]\d\d(:?\d\d)?)?)?",
+    re.ASCII | re.IGNORECASE,
+)
 TICKS = {"s": 1_000, "ms": 1}  # milliseconds
 
 
@@ -40,10 +48,8 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
         text = str(cell).strip()
         if text.isdigit():  # a number out of range; newer Pythons would find a date in it
             raise ValueError(cell)
-        when = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-        shift = offset if when.tzinfo is None else 0
-        when = when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
-        return int(when.timestamp() * 1000) - shift
+        when, zoned = _parse_moment(text)
+        return when - (0 if zoned else offset)
 
     rest = raw.filter(pa.array(bad))
     found, still = cell_by_cell(rest, parse, pa.int64())
@@ -55,6 +61,25 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
     bad[bad] = still
     within, beyond = _not_beyond(pa.array(values, pa.int64(), mask=null), "ms")
     return within, bad | far | beyond
+
+
+def _parse_moment(text: str) -> tuple[int, bool]:
+    """Milliseconds of an ISO 8601 date and time, and whether it names its zone.
+
+    Not by `fromisoformat`: what that reads differs between versions of Python.
+    """
+    found = MOMENT.fullmatch(text)
+    if not found:
+        raise ValueError(text)
+    date, fraction, zone = found["date"].replace("-", ""), found["fraction"], found["zone"]
+    hour, minute, second = (int(found[part] or 0) for part in ("hour", "minute", "second"))
+    when = dt.datetime(int(date[:4]), int(date[4:6]), int(date[6:]), hour, minute, second)
+    ms = (when - dt.datetime(1970, 1, 1)) // dt.timedelta(milliseconds=1)
+    ms += int((fraction or "")[:3].ljust(3, "0"))
+    if zone and zone not in "Zz":
+        ahead = int(zone[1:3]) * 60 + int(zone[3:].replace(":", "") or 0)
+        ms -= ahead * 60_000 * (-1 if zone[0] == "-" else 1)
+    return ms, bool(zone)
 
 
 def _timestamp_to_ms(raw: pa.Array, offset: int) -> Converted:

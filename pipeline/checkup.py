@@ -109,8 +109,9 @@ def _state(run: Path) -> Iterator[Finding]:
     )
     if wrong or not (run / recovery.DATABASE).is_file():
         return
-    open_, finished = recovery.executions(run)
-    stale = recovery.stale_outputs(run, finished)
+    open_, finished, failed = recovery.executions(run)
+    # A step that failed, as where data is refused, may leave its folders until the next run.
+    stale = recovery.stale_outputs(run, finished | failed, working=bool(open_))
     left = [f"{len(open_)} unfinished steps"] * bool(open_)
     left += [f"{len(stale)} folders of unfinished steps, such as {stale[0]}"] if stale else []
     yield Finding(f"{run}: stale state", ", ".join(left), "the next `ncs4cvr run` removes it")

@@ -34,7 +34,7 @@ def score_file(model_folder: Path, path: Path) -> pa.Table:
             scores.setdefault(name, []).append(np.reshape(values.numpy(), -1))
     for name in [n for n, spec in wanted.items() if spec.shape.rank > 1]:
         rows = rows.drop([name])
-    for name, parts in scores.items():
+    for name, parts in sorted(scores.items()):  # the signature gives them in no order
         if name in rows.column_names:
             rows = rows.drop([name])
         rows = rows.append_column(name, pa.array(np.concatenate(parts)))

@@ -107,7 +107,7 @@ def _aside(folder: Path, paths: list[Path]) -> Path | None:
 
 def _close_executions(folder: Path) -> Iterator[str]:
     """Executions that a dead process left open failed; their outputs, and unknown ones, go."""
-    open_, finished = executions(folder)
+    open_, finished, _ = executions(folder)
     if open_:
         from ml_metadata.metadata_store import metadata_store
         from ml_metadata.proto import Execution
@@ -125,8 +125,8 @@ def _close_executions(folder: Path) -> Iterator[str]:
         checksums.unseal(str(path))
 
 
-def executions(folder: Path) -> tuple[set[int], set[int]]:
-    """Numbers of the executions that are neither finished nor failed, and of those that finished.
+def executions(folder: Path) -> tuple[set[int], set[int], set[int]]:
+    """Numbers of the executions that are neither finished nor failed, that finished, that failed.
 
     Straight from the database, so that nobody has to load TFX to ask.
     """
@@ -136,11 +136,14 @@ def executions(folder: Path) -> tuple[set[int], set[int]]:
             rows = connection.execute("SELECT id, last_known_state FROM Execution").fetchall()
         except sqlite3.OperationalError:  # a database that has no table yet
             rows = []
-    return {n for n, state in rows if state in (1, 2)}, {n for n, state in rows if state in (3, 5)}
+    open_, finished, failed = (
+        {n for n, state in rows if state in states} for states in ((1, 2), (3, 5), (4, 6))
+    )
+    return open_, finished, failed
 
 
-def stale_outputs(folder: Path, finished: set[int]) -> list[Path]:
-    """Folders of outputs that belong to no finished execution, and working folders of all.
+def stale_outputs(folder: Path, finished: set[int], working: bool = True) -> list[Path]:
+    """Folders of outputs that belong to no finished execution and, if `working`, those of work.
 
     They are to be removed; so what a link leads to elsewhere is not among them.
     """
@@ -150,6 +153,7 @@ def stale_outputs(folder: Path, finished: set[int]) -> list[Path]:
         for path in folder.glob(pattern)
         if path.name.isdigit() and path.is_dir() and int(path.name) not in finished
     ]
-    stale += folder.glob("artifacts/*/.system/stateful_working_dir/*")
+    if working:
+        stale += folder.glob("artifacts/*/.system/stateful_working_dir/*")
     root = str(folder / "artifacts")
     return [p for p in stale if not p.is_symlink() and checksums.inside(str(p), root)]

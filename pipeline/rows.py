@@ -59,9 +59,6 @@ def read(path: Path) -> pa.Table:
         ) from error
     if not rows.num_rows:
         raise InputError(f"{path} holds no row, expected at least one; write it again")
-    names = rows.column_names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{path} names {twice[0]!r} twice; rename one of the columns")
     return rows
 
 

@@ -6,38 +6,27 @@ ncs4cvr init --events 'log/*.csv' --users users.csv --videos videos.csv --output
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from ncs4cvr.components.columns import kind_of, one_chunk, to_float, to_int
+from ncs4cvr.components.columns import mask_of, one_chunk, to_float, to_int
 from ncs4cvr.components.readers import blocks, files
 from ncs4cvr.components.records import LogError
 from ncs4cvr.components.times import DAY_MS, to_time_ms
-from ncs4cvr.pipeline.starter_options import NAMES, flag
 from ncs4cvr.pipeline.starter_recipe import Guess, recipe_source
+from ncs4cvr.pipeline.starter_roles import Look, choose, look, time_unit
 from ncs4cvr.schemas.features import Feature
 
-SAMPLE_ROWS = 5000  # rows of every block whose values are looked at
-SAMPLES = 40  # blocks from which such rows are taken; days and labels are counted over all
 FEW = 1000  # whole numbers with more different values are quantities
 Source = Literal["event", "user", "video"]
 TEST_SHARE = 0.12  # the last days that hold this share of the rows become the test split
-
-NEEDED = ("user", "video", "time", "click", "conversion")
-WHAT = {
-    "user": "ids",
-    "video": "ids",
-    "time": "times in s or ms since 1970, or ISO times",
-    "click": "0 or 1",
-    "conversion": "0 or 1",
-}
 
 #: Names of what is known only after the impression, and of parts of its time.
 AFTER = re.compile(
@@ -45,41 +34,6 @@ AFTER = re.compile(
     "buy|pay|order|enter|exit|label|reward|rating|score|favo"
 )
 CALENDAR = re.compile("^(date|day|dt|hour|hourmin|minute|weekday|week|month|year)$")
-
-
-@dataclass
-class Look:
-    """What was seen of the files of one kind: every column's name, and sampled values."""
-
-    kind: str
-    pattern: str
-    rows: int = 0
-    samples: list[pa.Table] = field(default_factory=list)
-
-    @property
-    def names(self) -> list[str]:
-        """The columns' names."""
-        return list(dict.fromkeys(name for table in self.samples for name in table.column_names))
-
-    def column(self, name: str) -> pa.Array:
-        """Sampled values of a column."""
-        parts = [one_chunk(t[name]) for t in self.samples if name in t.column_names]
-        kinds = {part.type for part in parts if kind_of(part.type) != "null"} or {pa.string()}
-        kind = kinds.pop() if len(kinds) == 1 else pa.string()
-        return pa.concat_arrays([part.cast(kind) for part in parts])
-
-
-def look(kind: str, pattern: str) -> Look:
-    """Reads the head of every block of the files."""
-    seen = Look(kind, pattern)
-    for path in files(pattern):
-        for block in blocks(path):
-            seen.rows += block.table.num_rows
-            if len(seen.samples) < SAMPLES and block.table.num_rows:
-                seen.samples.append(block.table.slice(0, SAMPLE_ROWS))
-    if not seen.rows:
-        raise LogError(f"{pattern}: no rows, expected at least one; write the log again")
-    return seen
 
 
 def write_starter(options: argparse.Namespace) -> str:
@@ -101,9 +55,9 @@ def write_starter(options: argparse.Namespace) -> str:
     guess = Guess(name=output.stem, utc_offset_hours=options.utc_offset_hours)
     guess.files = {kind: seen.pattern for kind, seen in looks.items()}
     for role in ("user", "video", "time", "click", "conversion", "watched", "duration"):
-        _choose(role, looks["events"], getattr(options, role), guess)
+        choose(role, looks["events"], getattr(options, role), guess)
     if "history" in looks:
-        _choose("history_order", looks["history"], options.history_order, guess)
+        choose("history_order", looks["history"], options.history_order, guess)
     for kind, role in (("users", "user"), ("videos", "video")):
         if kind in looks and guess.roles[role] not in looks[kind].names:
             raise LogError(
@@ -112,7 +66,7 @@ def write_starter(options: argparse.Namespace) -> str:
             )
     for role in ("user", "video"):
         guess.id_types[f"{role}_id"] = _id_type(looks["events"].column(guess.roles[role]))
-    _time_unit(looks["events"], guess)
+    time_unit(looks["events"], guess)
     _count(looks["events"], guess)
     sources: dict[str, Source] = {"events": "event", "users": "user", "videos": "video"}
     for kind, source in sources.items():
@@ -124,73 +78,28 @@ def write_starter(options: argparse.Namespace) -> str:
     return "\n".join([*guess.notes, f"wrote {output}; run it: ncs4cvr run {output}"])
 
 
-def _choose(role: str, seen: Look, told: str, guess: Guess) -> None:
-    """Finds the column of a role by flag, by name, or asks."""
-    if told:
-        if told not in seen.names:
-            raise LogError(f"{seen.pattern}: no column {told!r}; there are {', '.join(seen.names)}")
-        guess.roles[role] = told
-        return
-    plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in seen.names}
-    taken = set(guess.roles.values())
-    fit = [n for n in seen.names if n not in taken and _fits(role, seen.column(n))]
-    for name in NAMES[role].split():
-        if plain.get(name) in fit:
-            guess.roles[role] = plain[name]
-            guess.notes.append(f"{role}: column {plain[name]!r}, by its name and values")
-            return
-    if role in NEEDED or role == "history_order":
-        candidates = ", ".join(fit) or "none"
-        raise LogError(
-            f"{seen.pattern}: no column is clearly the {role} ({WHAT.get(role, 'whole numbers')}); "
-            f"say {flag(role)} COLUMN. Columns whose values would do: {candidates}"
-        )
-    guess.notes.append(f"{role}: none found ({flag(role)} COLUMN names one)")
-
-
-def _fits(role: str, values: pa.Array) -> bool:
-    """Whether the values of a column can play the role."""
-    if role == "time":
-        return not to_time_ms(values, "ms", 0)[1].any()
-    if role in ("user", "video"):
-        return kind_of(values.type) in ("int", "string")
-    if role in ("click", "conversion"):
-        whole, bad = to_int(values)
-        return not bad.any() and set(whole.unique().to_pylist()) == {0, 1}
-    return kind_of(values.type) not in ("time", "other") and not to_float(values)[1].any()
-
-
-def _time_unit(seen: Look, guess: Guess) -> None:
-    values = seen.column(guess.roles["time"])
-    whole, bad = to_int(values)
-    if bad.any() or kind_of(values.type) == "time":
-        guess.notes.append("time: timestamps or ISO times")
-        return
-    middle = float(np.median(whole.drop_null().to_numpy()))
-    if not 10**8 < middle < 10**13:
-        raise LogError(
-            f"{seen.pattern}: {guess.roles['time']!r} is about {middle:.0f}, neither seconds nor "
-            "milliseconds since 1970; convert it, or name another column with --time"
-        )
-    guess.time_unit = "s" if middle < 10**11 else "ms"
-    guess.notes.append(f"time: in {guess.time_unit}, as its values are about {middle:.0f}")
-
-
 def _count(seen: Look, guess: Guess) -> None:
     """Days, splits and label rates over all rows."""
     days: Counter[int] = Counter()
     hits: Counter[str] = Counter()
+    needed = [guess.roles[role] for role in ("time", "click", "conversion")]
     offset = int(guess.utc_offset_hours * 3_600_000)
     for path in files(seen.pattern):
         for block in blocks(path):
+            if lacking := [name for name in needed if name not in block.table.column_names]:
+                raise LogError(
+                    f"{path}: no column {lacking[0]!r}, which other files of {seen.pattern} have; "
+                    "write it again, or leave it out"
+                )
             time, _ = to_time_ms(
                 one_chunk(block.table[guess.roles["time"]]), guess.time_unit, guess.utc_offset_hours
             )
-            known = time.drop_null().to_numpy()
-            days.update(Counter(((known + offset) // DAY_MS).tolist()))
+            known = mask_of(time.is_valid())  # other rows will be dead letters
+            moments = time.drop_null().to_numpy()
+            days.update(Counter(((moments + offset) // DAY_MS).tolist()))
             click, conversion = (
-                to_int(one_chunk(block.table[guess.roles[role]]))[0].fill_null(0).to_numpy() == 1
-                for role in ("click", "conversion")
+                known & (to_int(one_chunk(block.table[name]))[0].fill_null(0).to_numpy() == 1)
+                for name in needed[1:]
             )
             hits.update(click=int(click.sum()), conversion=int((click & conversion).sum()))
     if not hits["conversion"]:
@@ -252,7 +161,10 @@ def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Featu
     taken = {f.column for f in guess.features} | guess.reserved
     ours = name if name not in taken else f"{source}_{name}"
     if not ours.isidentifier() or ours in taken:
-        ours = re.sub(r"\W+", "_", f"{source}_{name}")
+        ours = plain = re.sub(r"\W+", "_", f"{source}_{name}")
+        numbers = itertools.count(2)
+        while ours in taken:
+            ours = f"{plain}_{next(numbers)}"
     if ours != name:
         guess.columns.append((ours, name))
     dtype = _dtype(values)

@@ -159,6 +159,11 @@ class Log:
             raise ValueError(
                 f"history_actions {sorted(unknown)} are no labels; labels are {sorted(labels)}"
             )
+        if not -24 <= self.utc_offset_hours <= 24:
+            raise ValueError(
+                f"utc_offset_hours must lie in [-24, 24], such as 5.5 for India, got "
+                f"{self.utc_offset_hours}"
+            )
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(f"max_bad_share must lie in [0, 1], got {self.max_bad_share}")
         days = sorted((s.first, s.last, s.name) for s in self.splits)

@@ -77,6 +77,11 @@ def main(options: argparse.Namespace) -> int:
     folder = Path(options.root).resolve() / recipe.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandFailed(
+            FAULT, f"{folder} cannot be made ({error.strerror}); give a folder to --root"
+        ) from error
+    try:
         with interruption.noticed(), lock.only_one(folder, f"run {recipe.name}") as died:
             if died:
                 history.add(folder, history.DIED, why=f"{died} ended without a word")
@@ -111,7 +116,7 @@ def _noted(
             logging.exception("the run failed")
             failed = _explained(error, log)
             verdict = history.REFUSED if failed.status == DATA_REFUSED else history.FAULT
-            note(verdict, error, why=str(error).partition("\n")[0])
+            note(verdict, error, why=_first_line(str(error)))
             raise failed from error
         except KeyboardInterrupt as stop:
             terminated = isinstance(stop, Terminated)
@@ -182,6 +187,12 @@ def _explained(error: Exception, log: Path) -> CommandFailed:
     return CommandFailed(FAULT, told)
 
 
+def _first_line(text: str) -> str:
+    """The first line, and the next where it only announces that."""
+    first, _, rest = text.partition("\n")
+    return f"{first} {rest.partition(chr(10))[0].strip()}" if first.endswith(":") else first
+
+
 FULL_BYTES = 4 << 20
 #: What libraries that raise no OSError say of a full disk.
 FULL = ("no space left on device", "disk is full", "disk quota exceeded")
@@ -195,7 +206,7 @@ def _cure(error: BaseException, folder: Path) -> str:
         if (
             number in (errno.ENOSPC, errno.EDQUOT)
             or any(words in str(cause).lower() for words in FULL)
-            or free < FULL_BYTES  # some libraries do not say why they could not write
+            or (number is None and free < FULL_BYTES)  # some libraries do not say why
         ):
             return (
                 f"The disk of {folder} is full ({free / 1e6:,.0f} MB free): make room and run "

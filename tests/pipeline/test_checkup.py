@@ -31,7 +31,7 @@ def run(tmp_path):
 def _no_artifacts_without_metadata(monkeypatch):
     """The metadata has tests of its own (test_recovery.py)."""
     monkeypatch.setattr(checkup.recovery, "database_damage", lambda run: "")
-    monkeypatch.setattr(checkup.recovery, "executions", lambda run: (set(), {3}))
+    monkeypatch.setattr(checkup.recovery, "executions", lambda run: (set(), {3}, {5}))
 
 
 def wrong(run):
@@ -97,7 +97,9 @@ def test_a_run_that_is_at_work_is_left_alone(run):
 
 def test_outputs_of_unfinished_steps_are_stale(run):
     (run / "artifacts/Trainer/model/4").mkdir()
+    (run / "artifacts/Trainer/model/5").mkdir()  # of one that failed: no wonder
     (finding,) = wrong(run)
+    assert "1 folders" in finding.wrong
     assert finding.what.endswith("stale state")
     assert "artifacts/Trainer/model/4" in finding.wrong
 

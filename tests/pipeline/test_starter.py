@@ -5,6 +5,7 @@ import csv
 import random
 
 import pytest
+import tensorflow as tf
 
 from ncs4cvr.components.plan import make_plan
 from ncs4cvr.components.records import LogError
@@ -89,6 +90,43 @@ def test_an_unclear_column_is_asked_for_and_a_flag_answers(tmp_path, rows):
         init(tmp_path, odd)
     init(tmp_path, odd, "--click", "opened")
     assert recipe_files.load(f"{tmp_path}/mine.py").log.labels[0].column == "opened"
+
+
+def test_text_of_tfrecord_files_is_text(tmp_path, rows):
+    def feature(value):
+        if isinstance(value, str):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    init(tmp_path, rows)  # writes the videos
+    (tmp_path / "mine.py").unlink()
+    with tf.io.TFRecordWriter(str(tmp_path / "events.tfrecord")) as out:
+        for row in rows:
+            features = {name: feature(value) for name, value in row.items()}
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            out.write(example.SerializeToString())
+    init(tmp_path, rows, "--events", f"{tmp_path}/events.tfrecord")
+    features = {each.name: each for each in recipe_files.load(f"{tmp_path}/mine.py").features}
+    assert features["scene"].dtype == features["user_id"].dtype == "string"
+
+
+def test_columns_whose_names_become_the_same_get_numbers(tmp_path, rows):
+    rows = [{**row, "a.b": i % 5, "a b": i % 7} for i, row in enumerate(rows)]
+    init(tmp_path, rows)
+    recipe = recipe_files.load(f"{tmp_path}/mine.py")
+    ours = [f.column for f in recipe.features if recipe.log.column(f.column) in ("a.b", "a b")]
+    assert sorted(ours) == ["event_a_b", "event_a_b_2"]
+
+
+def test_rows_without_a_readable_time_are_in_no_rate(tmp_path, rows):
+    rows[0]["timestamp"] = "soon"  # a click; four of a thousand such rows are let through
+    init(tmp_path, rows, "--time", "timestamp")
+    (tally,) = [
+        t
+        for t in recipe_files.load(f"{tmp_path}/mine.py").log.tallies
+        if t.name == "user_click_rate"
+    ]
+    assert tally.prior == pytest.approx(199 / 399, abs=1e-4)
 
 
 def test_nothing_is_overwritten(tmp_path, rows):

@@ -7,7 +7,7 @@ from ncs4cvr.pipeline.recipes.kuairand import RECIPE
 EXAMPLE = json.loads(RECIPE.to_json())
 
 
-def cases(Case, USAGE, **_):
+def cases(Case, FAULT, USAGE, **_):
     """All of them."""
 
     def given(about, command, *told, **files):
@@ -64,6 +64,13 @@ def cases(Case, USAGE, **_):
             USAGE,
             ("mine.py must define RECIPE = Recipe(...)", "came None", "`ncs4cvr init` writes"),
             {"mine.py": "X = 1\n"},
+        ),
+        Case(
+            "a root that is a file",
+            "run kuairand --root taken",
+            FAULT,
+            ("taken/kuairand cannot be made (Not a directory)", "give a folder to --root"),
+            {"taken": ""},
         ),
         Case(
             "a recipe that is no JSON",

@@ -1,5 +1,10 @@
 """Errors of all commands but `run` and `init`, and of runs that went through."""
 
+import datetime as dt
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 
 def requests(path):
     """A warm-up file that asks for a signature that no model has."""
@@ -50,6 +55,7 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         return case(about, command.strip(), status, *told, world=world)
 
     row = "user,city,price,history\n1,Oslo,2.5,[3]\n"
+    days = pa.table({"user": [1], "city": [""], "history": [[3]], "price": [dt.date(2022, 5, 6)]})
     replay = "--requests runs/small/serving --duration 0.1"
     where = "--image i:1 --root /r"
     return [
@@ -102,7 +108,8 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         case("export: a choice that there is not", "export runs/small --output o --weights f16",
              USAGE, "--weights", "'f16'", "choose from"),
         case("export: no run", "export runs/none --output o", USAGE,
-             "no model_run in runs/none/artifacts/Trainer/model_run", "a finished run"),
+             "no model_run with weights.npz in runs/none/artifacts/Trainer/model_run",
+             "a finished run"),
         case("inspect: no model", "inspect runs/none", REFUSED, "runs/none holds no SavedModel",
              "give a run's serving folder"),
         case("inspect: a model that is cut off", "inspect m", REFUSED,
@@ -131,6 +138,16 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
                 "rows.csv lacks 1 of the model's 4 columns: city (is it citi?)", "add or rename"),
         predict("a cell of another type", row.replace("1,Oslo", "one,Oslo"),
                 "rows.csv: column 'user' must hold int; row 1 holds 'one'", "correct the cell"),
+        predict("a line that is no JSON object", "[1]\n",
+                "rows.jsonl: line 1 must hold one JSON object, it is '[1]'", "correct it",
+                name="rows.jsonl"),
+        predict("a list where one value is wanted",
+                '{"user": 1, "city": ["Oslo", "Bergen"], "price": 2.5, "history": [3]}\n',
+                "rows.jsonl: column 'city' must hold one value a row; row 1 holds",
+                "join its values", name="rows.jsonl"),
+        predict("a column of another kind", lambda path: pq.write_table(days, path),
+                "rows.parquet: column 'price' must hold float, it holds date32", "convert it",
+                name="rows.parquet"),
         predict("a cell that is no list", row.replace("[3]", "3"),
                 "rows.csv: column 'history' must hold lists; row 1 holds", "such as [3, 5]"),
         predict("an output of no known kind", row,

@@ -111,6 +111,13 @@ def cases(Case, recipe, USAGE, **_):
             "['like'] are no labels",
             "labels are ['click', 'conversion']",
         ),
+        row(
+            "an offset beyond a day",
+            *log_of("utc_offset_hours=99"),
+            "utc_offset_hours",
+            "[-24, 24]",
+            "got 99",
+        ),
         row("a share beyond 1", *log_of("max_bad_share=2"), "max_bad_share", "[0, 1]", "got 2"),
         row(
             "a password in a file's name",

@@ -1,0 +1,148 @@
+"""What `ncs4cvr init` sees of a log, and which of its columns is the user, the click, and so on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ncs4cvr.components.columns import kind_of, mask_of, one_chunk, to_float, to_int, to_string
+from ncs4cvr.components.readers import blocks, files
+from ncs4cvr.components.records import LogError
+from ncs4cvr.components.times import to_time_ms
+from ncs4cvr.pipeline.starter_options import NAMES, flag
+from ncs4cvr.pipeline.starter_recipe import Guess
+
+MOST_WRONG = 0.01  # of a column's values; more, and a run would stop at its dead letters
+SAMPLE_ROWS = 5000  # rows of every block whose values are looked at
+SAMPLES = 40  # blocks from which such rows are taken; days and labels are counted over all
+NEEDED = ("user", "video", "time", "click", "conversion")
+WHAT = {
+    "user": "ids",
+    "video": "ids",
+    "time": "times in s or ms since 1970, or ISO times",
+    "click": "0 or 1",
+    "conversion": "0 or 1",
+    "history_order": "whole numbers",
+}
+
+
+@dataclass
+class Look:
+    """What was seen of the files of one kind: every column's name, and sampled values."""
+
+    kind: str
+    pattern: str
+    rows: int = 0
+    samples: list[pa.Table] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return list(dict.fromkeys(name for table in self.samples for name in table.column_names))
+
+    def column(self, name: str) -> pa.Array:
+        """Sampled values of a column."""
+        parts = [one_chunk(t[name]) for t in self.samples if name in t.column_names]
+        # Text of TFRecord files is bytes.
+        parts = [to_string(p)[0] if "binary" in str(p.type) else p for p in parts]
+        kinds = {part.type for part in parts if kind_of(part.type) != "null"} or {pa.string()}
+        kind = kinds.pop() if len(kinds) == 1 else pa.string()
+        return pa.concat_arrays([part.cast(kind) for part in parts])
+
+
+def look(kind: str, pattern: str) -> Look:
+    """Reads the head of every block of the files."""
+    seen = Look(kind, pattern)
+    for path in files(pattern):
+        for block in blocks(path):
+            seen.rows += block.table.num_rows
+            if len(seen.samples) < SAMPLES and block.table.num_rows:
+                seen.samples.append(block.table.slice(0, SAMPLE_ROWS))
+    if not seen.rows:
+        raise LogError(f"{pattern}: no rows, expected at least one; write the log again")
+    return seen
+
+
+def choose(role: str, seen: Look, told: str, guess: Guess) -> None:
+    """Finds the column of a role by flag, by name, or asks.
+
+    Raises:
+      LogError: none is clear, or the one that was named is not there or cannot play the role.
+    """
+    if told:
+        if told not in seen.names:
+            raise LogError(f"{seen.pattern}: no column {told!r}; there are {', '.join(seen.names)}")
+        _check(role, seen, told)
+        guess.roles[role] = told
+        return
+    plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in seen.names}
+    taken = set(guess.roles.values())
+    fit = [n for n in seen.names if n not in taken and _fits(role, seen.column(n))]
+    for name in NAMES[role].split():
+        if plain.get(name) in fit:
+            guess.roles[role] = plain[name]
+            guess.notes.append(f"{role}: column {plain[name]!r}, by its name and values")
+            return
+    if role in NEEDED or role == "history_order":
+        candidates = ", ".join(fit) or "none"
+        raise LogError(
+            f"{seen.pattern}: no column is clearly the {role} ({WHAT[role]}); "
+            f"say {flag(role)} COLUMN. Columns whose values would do: {candidates}"
+        )
+    guess.notes.append(f"{role}: none found ({flag(role)} COLUMN names one)")
+
+
+def _fits(role: str, values: pa.Array) -> bool:
+    """Whether the values of a column can play the role, and look as if they did."""
+    if _wrong(role, values).any():
+        return False
+    return role not in ("click", "conversion") or set(to_int(values)[0].to_pylist()) == {0, 1}
+
+
+def _wrong(role: str, values: pa.Array) -> np.ndarray:
+    """The values that cannot play the role."""
+    kind = kind_of(values.type)
+    if role == "time":
+        return to_time_ms(values, "ms", 0)[1]
+    if role in ("user", "video"):
+        return np.full(len(values), kind not in ("int", "string"))
+    if role in ("click", "conversion"):
+        whole, bad = to_int(values)
+        return bad | mask_of(pc.invert(pc.is_in(whole, pa.array([0, 1, None], pa.int64()))))
+    if kind in ("time", "other"):
+        return np.full(len(values), True)
+    return (to_int if role == "history_order" else to_float)(values)[1]
+
+
+def _check(role: str, seen: Look, column: str) -> None:
+    """Raises LogError where the values of a column that was named cannot play the role."""
+    values = seen.column(column)
+    wrong = _wrong(role, values)
+    if wrong.mean() > MOST_WRONG:
+        cell = values[int(np.flatnonzero(wrong)[0])].as_py()
+        raise LogError(
+            f"{seen.pattern}: {flag(role)} {column}: expected {WHAT.get(role, 'numbers')}, but "
+            f"{wrong.mean():.0%} of the values looked at are none, such as {cell!r}; name another "
+            "column, or convert this one"
+        )
+
+
+def time_unit(seen: Look, guess: Guess) -> None:
+    """Seconds, milliseconds or text; raises LogError for numbers that are neither."""
+    values = seen.column(guess.roles["time"])
+    whole, bad = to_int(values)
+    if bad.mean() > MOST_WRONG or kind_of(values.type) == "time":
+        guess.notes.append("time: timestamps or ISO times")
+        return
+    middle = float(np.median(whole.drop_null().to_numpy()))
+    if not 10**8 < middle < 10**13:
+        raise LogError(
+            f"{seen.pattern}: {guess.roles['time']!r} is about {middle:.0f}, neither seconds nor "
+            "milliseconds since 1970; convert it, or name another column with --time"
+        )
+    guess.time_unit = "s" if middle < 10**11 else "ms"
+    guess.notes.append(f"time: in {guess.time_unit}, as its values are about {middle:.0f}")
