@@ -47,12 +47,22 @@ limit.
 """
 
 
-def write_json(docs: Path, measured: Json) -> None:
-    """Keeps what was measured (`cells`, `losses`, `checks`, `limits`), and on what."""
+def write_json(docs: Path, measured: Json, only: str = "") -> None:
+    """Keeps what was measured (`cells`, `losses`, `checks`, `limits`), and on what.
+
+    Where `only` some cells were asked for, all else stays as it was measured before.
+    """
+    file = docs / "poisons.json"
     about = {**machine.facts(), "tfx": importlib.metadata.version("tfx")}
+    if only and file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        about = {**before["about"], "anew": {"cells": only, **about}}
+        cells = {**before["cells"], **measured["cells"]}
+        losses = {**before["losses"], **measured["losses"]}
+        measured = {**measured, "cells": cells, "losses": losses}
     docs.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"about": about, **measured}, indent=1)
-    (docs / "poisons.json").write_text(text + "\n", encoding="utf-8")
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def write(docs: Path) -> None:
@@ -67,6 +77,11 @@ def write(docs: Path) -> None:
         f"\nMachine: {about['machine']}, TFX {about['tfx']}, {about['date']}; the runs add "
         f"up to {hours:.1f} hours.\n"
     )
+    if anew := about.get("anew"):
+        parts.append(
+            f"Of that, cells whose names begin with `{anew['cells']}` were made anew on "
+            f"{anew['machine']}, TFX {anew['tfx']}, {anew['date']}.\n"
+        )
     (docs / "poisons.md").write_text("".join(parts), encoding="utf-8")
 
 
