@@ -160,8 +160,8 @@ def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Featu
         return "constant"
     taken = {f.column for f in guess.features} | guess.reserved
     ours = name if name not in taken else f"{source}_{name}"
-    if not ours.isidentifier() or ours in taken:
-        ours = plain = re.sub(r"\W+", "_", f"{source}_{name}")
+    if not (ours.isidentifier() and ours.isascii()) or ours in taken:
+        ours = plain = re.sub(r"\W+", "_", f"{source}_{name}", flags=re.ASCII)
         numbers = itertools.count(2)
         while ours in taken:
             ours = f"{plain}_{next(numbers)}"

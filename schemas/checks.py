@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 #: Names become parts of paths, of tensors' and of Kubernetes' names.
-NAME = re.compile(r"\w[\w.-]{0,99}")
+NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 
 #: user:password@ in a URL; values of what is called a password or the like; and Bearer tokens.
 SECRETS = (
@@ -51,8 +51,9 @@ def name(what: str, value: str) -> None:
     """Raises ValueError for a name that could leave the folder it is used in."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise ValueError(
-            f"{what} {value!r} is no name; expected up to 100 letters, digits, '_', '-' and '.', "
-            "a letter, digit or '_' first, because folders and files are called so"
+            f"{what} {value!r} is no name; expected up to 100 letters from A to Z or a to z, "
+            "digits, '_', '-' and '.', a letter, digit or '_' first, because folders, files and "
+            "TensorFlow's scopes are called so"
         )
 
 

@@ -110,12 +110,16 @@ def test_text_of_tfrecord_files_is_text(tmp_path, rows):
     assert features["scene"].dtype == features["user_id"].dtype == "string"
 
 
-def test_columns_whose_names_become_the_same_get_numbers(tmp_path, rows):
-    rows = [{**row, "a.b": i % 5, "a b": i % 7} for i, row in enumerate(rows)]
+@pytest.mark.parametrize(("theirs", "ours"), [
+    (("a.b", "a b"), ["event_a_b", "event_a_b_2"]),
+    (("Stra\u00dfe", "\u8bbe\u5907", "\u57ce\u5e02"), ["event_Stra_e", "event__", "event___2"]),
+])  # fmt: skip
+def test_names_that_tensorflow_does_not_take_or_that_become_the_same(tmp_path, rows, theirs, ours):
+    rows = [{**row, **dict.fromkeys(theirs, i % 5)} for i, row in enumerate(rows)]
     init(tmp_path, rows)
     recipe = recipe_files.load(f"{tmp_path}/mine.py")
-    ours = [f.column for f in recipe.features if recipe.log.column(f.column) in ("a.b", "a b")]
-    assert sorted(ours) == ["event_a_b", "event_a_b_2"]
+    found = [f.column for f in recipe.features if recipe.log.column(f.column) in theirs]
+    assert sorted(found) == sorted(ours)
 
 
 def test_rows_without_a_readable_time_are_in_no_rate(tmp_path, rows):
