@@ -6,6 +6,14 @@ each other which rows its batches have (`occurring`, `agreed`), and in a step on
 a table the rows that occur on any device, of a kernel under tickets the connections that any task
 kept (`summed`). Of a table that is cut among the workers (shards.py), they are also what everyone
 is sent before a step (`fetched`).
+
+A row has several numbers; of a table of 5 rows in 2 shards, in a call of 2 steps:
+
+    id     of the row in the table                                      4
+    key    shard x `each` (3) + row in the shard, below `span` (6)      2: shard 0, row 2 in it
+    code   step x `span` + key: a row of a step                         8 in step 1
+    place  where it travels: in its shard's slot, which has `room` for as many rows as any shard
+           brings to any step; slots lie one after the other
 """
 
 from __future__ import annotations
@@ -81,6 +89,7 @@ def _by_step(
     codes = _once(codes, steps * layout.span, layout)
     step, key = codes // layout.span, codes % layout.span
     owner = key // layout.each
+    # Codes in order, as those of small tables are, have one shard's rows after the other's.
     if layout.span > parts.COUNTED:
         order = tf.concat([tf.where(owner == i)[:, 0] for i in range(layout.shards)], 0)
         step, key, owner = (tf.gather(each, order) for each in (step, key, owner))
