@@ -50,7 +50,8 @@ class Recipe:
     # data
     attribution: str = ""  # whose data it is and under which licence, for the model card
     data_schema: str = ""  # a curated TFMD schema (pbtxt); "" infers one, without the checks
-    drift_threshold: float = 0.0  # L-infinity against the previous run's statistics; 0 = off
+    # Statistics against the last run's: L-infinity of words, Jensen-Shannon of numbers; 0 = off.
+    drift_threshold: float = 0.0
     # Each day of the later splits against the others: how many times its rows, and the odds of its
     # shares, may differ; how far a single column's AUC may lie from theirs; 0 = off.
     day_change: float = 2.0
