@@ -21,6 +21,8 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)  # examples keep 32 bits
 #: Text that stands for a missing number, trimmed and in lower case.
 MISSING_WORDS = pa.array(["", "na", "nan", "n/a", "null", "none", "\\n"])
 
+PLAIN = r"^(0|-?[1-9][0-9]{0,17})$"  # a whole number as it is written by default
+
 Converted = tuple[pa.Array, np.ndarray]
 
 
@@ -126,14 +128,35 @@ def mix(numbers: np.ndarray) -> np.ndarray:
 
 
 def row_hashes(table: pa.Table) -> np.ndarray:
-    """One hash a row over all its cells; the order of the columns does not matter."""
+    """One hash a row over all its cells.
+
+    Neither the order of the columns matters nor their types, which in some formats depend on the
+    other rows of a block: 5, 5.0 and "5" are the same.
+    """
     total = np.zeros(table.num_rows, np.uint64)
     for name, column in zip(table.column_names, table.columns, strict=True):
         salt = pd.util.hash_array(np.array([name], object))[0]
         array = one_chunk(column)
         missing = mask_of(array.is_null())
-        total += np.where(missing, np.uint64(0), mix((hashes(array) ^ salt).view(np.int64)))
+        hashed = _hashes_of_values(array)
+        total += np.where(missing, np.uint64(0), mix((hashed ^ salt).view(np.int64)))
     return total
+
+
+def _hashes_of_values(cells: pa.Array) -> np.ndarray:
+    """As `hashes`; a whole number has the same as integer, float or text."""
+    if kind_of(cells.type) == "float":
+        cells = _float_to_string(cells)
+    if kind_of(cells.type) != "string":
+        return hashes(cells)
+    try:
+        cells = cells.cast(pa.string())
+    except pa.ArrowInvalid:  # binary that is not UTF-8
+        return hashes(cells)
+    hashed = hashes(cells)
+    plain = mask_of(pc.match_substring_regex(cells, PLAIN))
+    hashed[plain] = hashes(cells.filter(pa.array(plain)).cast(pa.int64()))
+    return hashed
 
 
 def mask_of(flags: pa.Array) -> np.ndarray:

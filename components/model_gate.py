@@ -149,11 +149,13 @@ def _spec(schema: schema_pb2.Schema, names: list[str]) -> dict[str, tf.io.VarLen
 
 
 def _first(column: tf.SparseTensor) -> np.ndarray:
-    """The first value of each row as [rows], MISSING where a row has none."""
+    """The first value of each row as [rows]; where a row has none, as text, with MISSING there."""
     rows, positions = column.indices.numpy().T
     values = column.values.numpy()[positions == 0]
+    if values.dtype == object:
+        values = np.array([value.decode() for value in values], object)
     if len(values) == column.dense_shape[0]:
-        return np.array([v.decode() for v in values]) if values.dtype == object else values
+        return values
     out = np.full(int(column.dense_shape[0]), MISSING, object)
-    out[rows[positions == 0]] = [v.decode() if isinstance(v, bytes) else v for v in values]
+    out[rows[positions == 0]] = values.astype(str)  # a float as numpy writes it, gaps or not
     return out

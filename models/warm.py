@@ -36,6 +36,8 @@ STRUCTURE = (
     "experts",
     "control",
 )
+#: What decides what the log's columns mean.
+OF_LOG = ("labels", "tallies", "history_actions", "columns")
 #: What decides which tickets a search finds, besides.
 SEARCH = (
     "keep",
@@ -109,7 +111,7 @@ def why_fresh(recipe: Recipe, folder: str, found: Tickets | None) -> str:
 
 
 def difference(now: Recipe, then: Recipe, names: tuple[str, ...]) -> str:
-    """Says which of some keys differ; "" where none does."""
+    """Says which of some keys, or of OF_LOG, differ; "" where none does."""
     for name in names:
         a, b = (getattr(recipe, name) for recipe in (then, now))
         if name == "features":  # another threshold only changes which words are known
@@ -117,6 +119,9 @@ def difference(now: Recipe, then: Recipe, names: tuple[str, ...]) -> str:
         if a != b:
             told = "" if name in ("features", "tasks") else f" from {a} to {b}"
             return f"{name} changed{told} since the last model"
+    for name in OF_LOG:
+        if getattr(then.log, name) != getattr(now.log, name):
+            return f"the log's {name} changed since the last model"
     return ""
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ncs4cvr.components.columns import one_chunk, to_float, to_int, to_string
+from ncs4cvr.components.columns import kind_of, one_chunk, to_float, to_int, to_string
 from ncs4cvr.components.readers import TEXT_ROWS, unlisted
 from ncs4cvr.components.records import LogError, as_text, csv_blocks
 from ncs4cvr.schemas.log import MISSING
@@ -145,6 +145,10 @@ def to_tensor(
     else:
         lists = cells if _is_list(cells) else _parsed(cells, where, first)
         places, cells = np.repeat(np.arange(len(lists)), _lengths(lists)), lists.flatten()
+    if kind == "int" and kind_of(cells.type) == "time":
+        raise InputError(
+            f"{where} int, it holds {cells.type}; convert it to milliseconds since 1970"
+        )
     try:
         values, bad = CONVERT[kind](cells)
     except pa.ArrowException as error:

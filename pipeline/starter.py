@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ncs4cvr.components.columns import mask_of, one_chunk, to_float, to_int
+from ncs4cvr.components.columns import kind_of, mask_of, one_chunk, to_float, to_int
 from ncs4cvr.components.readers import blocks, files
 from ncs4cvr.components.records import LogError
 from ncs4cvr.components.times import DAY_MS, to_time_ms
@@ -81,7 +81,8 @@ def write_starter(options: argparse.Namespace) -> str:
 def _count(seen: Look, guess: Guess) -> None:
     """Days, splits and label rates over all rows."""
     days: Counter[int] = Counter()
-    hits: Counter[str] = Counter()
+    clicks: Counter[int] = Counter()
+    conversions: Counter[int] = Counter()
     needed = [guess.roles[role] for role in ("time", "click", "conversion")]
     offset = int(guess.utc_offset_hours * 3_600_000)
     for path in files(seen.pattern):
@@ -95,24 +96,27 @@ def _count(seen: Look, guess: Guess) -> None:
                 one_chunk(block.table[guess.roles["time"]]), guess.time_unit, guess.utc_offset_hours
             )
             known = mask_of(time.is_valid())  # other rows will be dead letters
-            moments = time.drop_null().to_numpy()
-            days.update(Counter(((moments + offset) // DAY_MS).tolist()))
+            day = (time.drop_null().to_numpy() + offset) // DAY_MS
             click, conversion = (
-                known & (to_int(one_chunk(block.table[name]))[0].fill_null(0).to_numpy() == 1)
+                to_int(one_chunk(block.table[name]))[0].fill_null(0).to_numpy()[known] == 1
                 for name in needed[1:]
             )
-            hits.update(click=int(click.sum()), conversion=int((click & conversion).sum()))
-    if not hits["conversion"]:
+            days.update(day.tolist())
+            clicks.update(day[click].tolist())
+            conversions.update(day[click & conversion].tolist())
+    if not conversions:
         raise LogError(
             f"{seen.pattern}: no row has both {guess.roles['click']!r} and "
             f"{guess.roles['conversion']!r}; name others with --click and --conversion"
         )
-    guess.click_rate = hits["click"] / days.total()
-    guess.conversion_rate = hits["conversion"] / hits["click"]
+    guess.splits = _splits(days, seen.pattern)
+    trained = range(min(days), _day(guess.splits[0][2]) + 1)  # rates of later days would be known
+    rows, hits, both = (sum(of[day] for day in trained) for of in (days, clicks, conversions))
+    guess.click_rate = hits / rows
+    guess.conversion_rate = both / max(hits, 1)
     guess.notes.append(
         f"click rate {guess.click_rate:.4f}, conversions per click {guess.conversion_rate:.4f}"
     )
-    guess.splits = _splits(days, seen.pattern)
     told = ", ".join(f"{name} {first} to {last}" for name, first, last in guess.splits)
     guess.notes.append(f"splits by day: {told}")
 
@@ -128,6 +132,10 @@ def _splits(days: Counter[int], pattern: str) -> list[tuple[str, str, str]]:
         rows += days[order[test]]
     parts = {"train": order[: test - 1], "validate": [order[test - 1]], "test": order[test:]}
     return [(name, _iso(part[0]), _iso(part[-1])) for name, part in parts.items()]
+
+
+def _day(iso: str) -> int:
+    return int(np.datetime64(iso, "D").astype(int))
 
 
 def _iso(day: int) -> str:
@@ -155,6 +163,8 @@ def _choose_features(seen: Look, source: Source, guess: Guess) -> None:
 
 def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Feature | str:
     """The row of a column, or why it gets none."""
+    if kind_of(values.type) in ("time", "other"):
+        return f"of the type {values.type}"
     unique = values.drop_null().unique()
     if len(unique) < 2:
         return "constant"

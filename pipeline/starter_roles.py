@@ -106,15 +106,15 @@ def _fits(role: str, values: pa.Array) -> bool:
 def _wrong(role: str, values: pa.Array) -> np.ndarray:
     """The values that cannot play the role."""
     kind = kind_of(values.type)
-    if role == "time":
-        return to_time_ms(values, "ms", 0)[1]
+    if kind == "other" or (kind == "time" and role != "time"):
+        return np.full(len(values), True)
+    if role == "time":  # a fraction of a second is a time in seconds alone
+        return to_time_ms(values, "ms", 0)[1] & to_time_ms(values, "s", 0)[1]
     if role in ("user", "video"):
         return np.full(len(values), kind not in ("int", "string"))
     if role in ("click", "conversion"):
         whole, bad = to_int(values)
         return bad | mask_of(pc.invert(pc.is_in(whole, pa.array([0, 1, None], pa.int64()))))
-    if kind in ("time", "other"):
-        return np.full(len(values), True)
     return (to_int if role == "history_order" else to_float)(values)[1]
 
 
@@ -134,11 +134,11 @@ def _check(role: str, seen: Look, column: str) -> None:
 def time_unit(seen: Look, guess: Guess) -> None:
     """Seconds, milliseconds or text; raises LogError for numbers that are neither."""
     values = seen.column(guess.roles["time"])
-    whole, bad = to_int(values)
-    if bad.mean() > MOST_WRONG or kind_of(values.type) == "time":
+    number, bad = (None, None) if kind_of(values.type) == "time" else to_float(values)
+    if number is None or bad.mean() > MOST_WRONG:
         guess.notes.append("time: timestamps or ISO times")
         return
-    middle = float(np.median(whole.drop_null().to_numpy()))
+    middle = float(np.median(number.drop_null().to_numpy()))
     if not 10**8 < middle < 10**13:
         raise LogError(
             f"{seen.pattern}: {guess.roles['time']!r} is about {middle:.0f}, neither seconds nor "

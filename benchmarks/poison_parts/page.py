@@ -40,9 +40,9 @@ VALUES = """
 
 Each check has one limit, the same for all columns and days (of histograms: the column's own, so its
 values here are in parts of it). The value is the smallest limit that a window would pass, where
-chance alone passes anyway (four standard errors; of an AUC with what it varies by on the other days);
-of several days and columns it is the largest. Of a poison it is that of the run that was stopped, or
-else of the last one; **bold** is beyond the limit.
+chance alone passes anyway (four standard errors; of an AUC with what it varies by on the other
+days); of several days and columns it is the largest. Of a poison it is that of the run that was
+stopped, or else of the last one; **bold** is beyond the limit.
 
 """
 

@@ -14,9 +14,9 @@ EXAMPLE = """example:
   ncs4cvr predict runs/kuairand/serving --input impressions.parquet --output scores.csv
 
 The file holds the columns that the model was trained on: of the log, its users and videos, and
-tallies and histories as VideoLogExampleGen names them. In a CSV file a history is a JSON list. Cells
-become numbers and text as they do where a log is read for training. Other columns are handed on; those
-of CSV and JSON lines stay text."""
+tallies and histories as VideoLogExampleGen names them. In a CSV file a history is a JSON list.
+Cells become numbers and text as they do where a log is read for training. Other columns are handed
+on; those of CSV and JSON lines stay text."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -42,8 +42,8 @@ as Recipe.to_json writes it, is only read.
 A day is the last one of the recipe's last split; the other splits keep their distance to it. --from
 and --to leave out the days that this recipe has done, so the same command goes on after a fault.
 
-exit status: 0 blessed and pushed, 1 a fault, 2 a wrong command or recipe, 3 nothing pushed
-(not blessed, or rolled back from), 4 the data was refused, 130 and 143 stopped by SIGINT, SIGTERM"""
+exit status: 0 blessed and pushed, 1 a fault, 2 a wrong command or recipe, 3 nothing pushed (not
+blessed, or rolled back from), 4 the data was refused, 130 and 143 stopped by SIGINT, SIGTERM"""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

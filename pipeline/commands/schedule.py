@@ -42,7 +42,8 @@ def main(options: argparse.Namespace) -> int:
         raise CommandFailed(USAGE, "name the pipeline's file, which `ncs4cvr compile` wrote")
     server = server_of(options)
     if options.cron:
-        options.date = options.date or "yesterday"
+        if not any(setting.startswith("date=") for setting in options.param):
+            options.date = options.date or "yesterday"
         kubeflow.cron_of(options.cron)
         values = values_of(options)
     name = kubeflow.name_of(Path(options.file)) if options.file else ""

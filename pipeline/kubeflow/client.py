@@ -83,8 +83,8 @@ def upload(client: Any, server: Server, file: Path) -> Pipeline:
     version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     where = {"namespace": server.namespace} if server.namespace else {}
     with explained(server):
-        pipeline_id = client.get_pipeline_id(name)
-        if pipeline_id is None:
+        pipeline_id = _pipeline_id(client, server, name)
+        if not pipeline_id:
             pipeline_id = client.upload_pipeline(str(file), pipeline_name=name, **where).pipeline_id
         for each in _versions(client, pipeline_id):
             if each.display_name == version:
@@ -93,6 +93,15 @@ def upload(client: Any, server: Server, file: Path) -> Pipeline:
             str(file), pipeline_version_name=version, pipeline_id=pipeline_id
         )
         return Pipeline(name, pipeline_id, made.pipeline_version_id, new=True)
+
+
+def _pipeline_id(client: Any, server: Server, name: str) -> str:
+    """ "" where there is none. (kfp's get_pipeline_id knows shared pipelines alone.)"""
+    predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    found = client.list_pipelines(
+        namespace=server.namespace or None, filter=json.dumps({"predicates": [predicate]})
+    ).pipelines
+    return next((each.pipeline_id for each in found or [] if each.display_name == name), "")
 
 
 def _versions(client: Any, pipeline_id: str) -> Iterator[Any]:

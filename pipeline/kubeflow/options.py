@@ -51,6 +51,12 @@ def values_of(options: argparse.Namespace) -> dict[str, Any]:
         _no_secret("--param", setting, "give the steps an identity of their own")
         settings[name] = value
     if options.date:
+        if settings.get("date", options.date) != options.date:
+            raise CommandFailed(
+                USAGE,
+                f"--param date={settings['date']} and --date {options.date} name two days; leave "
+                "one out",
+            )
         settings["date"] = options.date
     return values_for(Path(options.file), settings)
 

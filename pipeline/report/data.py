@@ -11,6 +11,7 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from ncs4cvr.components import data_gate
@@ -115,8 +116,8 @@ def changes(recipe: Recipe, steps: Mapping[str, Step]) -> dict[str, Any] | None:
         ],
         "drift": drift,
         "skew": skew,
-        "new": sorted(set(now[first]) - set(before[first])) if before else [],
-        "gone": sorted(set(before[first]) - set(now[first])) if before else [],
+        "new": sorted(set(now[first]) - set(before[first])) if first in before else [],
+        "gone": sorted(set(before[first]) - set(now[first])) if first in before else [],
     }
 
 
@@ -137,7 +138,8 @@ def _statistics(
     """Split -> its columns, and split -> its rows."""
     columns: dict[str, Columns] = {}
     sizes = {}
-    for split in splits:
+    there = artifact_utils.decode_split_names(artifact.split_names)
+    for split in [name for name in splits if name in there]:  # those of before may have others
         loaded = stats_artifact_utils.load_statistics(artifact, split).proto()
         data: statistics_pb2.DatasetFeatureStatistics = loaded.datasets[0]
         columns[split] = {distributions.name_of(each): each for each in data.features}

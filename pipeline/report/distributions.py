@@ -82,6 +82,8 @@ def _part_below(bucket: Bucket, edge: float) -> float:
     if edge >= bucket.high_value:
         # A bucket of one value belongs to the bin that begins with it.
         return 0.0 if edge == bucket.low_value else 1.0
+    if edge <= bucket.low_value:  # so that a bucket of one value is not divided
+        return 0.0
     return max(0.0, (edge - bucket.low_value) / (bucket.high_value - bucket.low_value))
 
 

@@ -360,7 +360,7 @@ def test_what_is_in_a_model_is_told_and_adds_up(world, cached, first, capfd):
     [
         (["runs/tiny", "--output", "log"], "exists; name a new folder"),
         (["runs/tiny", "--plain", "--weights", "bf16", "--output", "x"], "leave out --weights"),
-        (["log", "--output", "x"], "no model_run in"),
+        (["log", "--output", "x"], "no model_run with weights.npz in"),
     ],
 )
 def test_an_export_that_cannot_be_is_a_usage_error(world, cached, arguments, told, capfd):

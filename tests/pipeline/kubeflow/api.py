@@ -65,12 +65,16 @@ class Api:
         if path == "healthz":
             return 200, {"multi_user": self.multi_user}
         if path == "pipelines":
-            return 200, {"pipelines": wanted(self.pipelines, query)}
+            shown = [p for p in self.pipelines if p["namespace"] == query.get("namespace", "")]
+            return 200, {"pipelines": wanted(shown, query)}
         if path == "pipelines/upload":
-            if any(each["display_name"] == query["name"] for each in self.pipelines):
+            namespace = query.get("namespace", "")
+            taken = {(each["namespace"], each["display_name"]) for each in self.pipelines}
+            if (namespace, query["name"]) in taken:
                 told = f"Already exist error: The name {query['name']} already exist"
                 return 409, {"error_message": told, "error_details": told}
             made = {"pipeline_id": f"pipeline-{len(self.pipelines)}", "display_name": query["name"]}
+            made["namespace"] = namespace
             self.pipelines.append(made)
             self.version(made["pipeline_id"], query["name"], body)
             return 200, made

@@ -48,14 +48,23 @@ def test_a_second_submit_of_the_same_file_uploads_nothing(ncs4cvr, api):
 
 def test_a_file_that_was_uploaded_long_ago_is_found_among_many_versions(ncs4cvr, api):
     ncs4cvr("submit")
-    (first,) = api.versions
-    others = [f"{number:012d}" for number in range(150)]
+    mine = api.versions[-1]
     api.versions[:0] = [
-        {**first, "pipeline_version_id": f"old-{name}", "display_name": name} for name in others
+        {**mine, "pipeline_version_id": f"old-{n}", "display_name": f"{n:012d}"} for n in range(150)
     ]
+    before = list(api.versions)
     status, told = ncs4cvr("submit")
     assert status == PUSHED, told
-    assert len(api.versions) == 151
+    assert api.versions == before
+
+
+def test_a_day_is_named_once(ncs4cvr, api):
+    status, told = ncs4cvr("submit", "--date", "2022-05-06", "--param", "date=2022-05-07")
+    assert status == USAGE
+    assert "name two days" in told
+    status, told = ncs4cvr("schedule", *NIGHTLY, "--param", "date=today")
+    assert status == PUSHED, told
+    assert api.recurring[0]["runtime_config"]["parameters"]["date"] == "today"
 
 
 def test_a_changed_file_becomes_a_new_version(ncs4cvr, api, compiled):
@@ -146,6 +155,9 @@ def test_a_server_for_many_users_wants_a_namespace(ncs4cvr, api):
     status, told = ncs4cvr("submit", "--namespace", "team")
     assert status == PUSHED, told
     assert api.experiments[0]["namespace"] == "team"
+    status, told = ncs4cvr("submit", "--namespace", "team")
+    assert status == PUSHED, told
+    assert [pipeline["namespace"] for pipeline in api.pipelines] == ["team"]
 
 
 def test_a_server_that_is_gone_is_named(ncs4cvr):
