@@ -110,18 +110,20 @@ def scored(recipe: Any, files: list[str], schema: schema_pb2.Schema, signatures:
     labels |= {task.given for task in recipe.tasks if task.given}
     spec = _spec(schema, sorted({*labels, recipe.log.user, *recipe.slices}))
     columns: dict[str, list[np.ndarray]] = {name: [] for name in spec}
+    words = {recipe.log.user, *recipe.slices}  # made text batch by batch, with gaps or without
     scores: list[dict[str, list[np.ndarray]]] = [{} for _ in signatures]
     for batch in tf.data.TFRecordDataset(files, "GZIP").batch(BATCH_ROWS):
         for name, values in tf.io.parse_example(batch, spec).items():
-            columns[name].append(_first(values))
+            first = _first(values)
+            columns[name].append(first.astype(str) if name in words else first)
         for answers, signature in zip(scores, signatures, strict=True):
             for name, values in signature(batch).items():
                 answers.setdefault(name, []).append(values.numpy())
     found = {name: np.concatenate(parts) for name, parts in columns.items()}
     rows = Rows(
         {name: found[name].astype(np.float32) for name in labels},
-        np.unique(found[recipe.log.user].astype(str), return_inverse=True)[1],
-        {name: found[name].astype(str) for name in recipe.slices},
+        np.unique(found[recipe.log.user], return_inverse=True)[1],
+        {name: found[name] for name in recipe.slices},
     )
     return rows, [{k: np.concatenate(v) for k, v in each.items()} for each in scores]
 
@@ -157,5 +159,5 @@ def _first(column: tf.SparseTensor) -> np.ndarray:
     if len(values) == column.dense_shape[0]:
         return values
     out = np.full(int(column.dense_shape[0]), MISSING, object)
-    out[rows[positions == 0]] = values.astype(str)  # a float as numpy writes it, gaps or not
+    out[rows[positions == 0]] = values.astype(str)  # as in a batch without gaps
     return out

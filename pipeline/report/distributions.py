@@ -68,6 +68,8 @@ def rebinned(buckets: Sequence[Bucket], edges: Sequence[float]) -> list[float]:
 
     >>> rebinned([Bucket(low_value=0, high_value=4, sample_count=8)], [0, 1, 4])
     [0.25, 0.75]
+    >>> rebinned([Bucket(low_value=3, high_value=3, sample_count=8)], [2, 2.5, 3, 4])
+    [0.0, 0.0, 1.0]
     """
     total = sum(b.sample_count for b in buckets)
 

@@ -115,6 +115,23 @@ def test_rows_hash_alike_only_if_all_cells_agree_whatever_the_order_of_columns()
     assert hashes(pa.array([7], pa.int16())) == hashes(pa.array([7], pa.int64()))
 
 
+def test_rows_hash_alike_whatever_types_their_block_gave_their_cells():
+    """One odd row turns a block of TFRecord or Parquet into text, of pandas into floats."""
+    alike = [
+        pa.table({"a": pa.array(cells, kind)})
+        for cells, kind in (
+            ([5, -7, 0, None], pa.int32()),
+            ([5.0, -7.0, 0.0, None], pa.float64()),
+            (["5", "-7", "0", None], pa.string()),
+            ([b"5", b"-7", b"0", None], pa.binary()),
+        )
+    ]
+    assert len({tuple(row_hashes(table).tolist()) for table in alike}) == 1
+    assert row_hashes(pa.table({"a": [2.5]})) == row_hashes(pa.table({"a": ["2.5"]}))
+    texts = pa.table({"a": ["5", "05", "5.0", "+5", "-0", "5 "]})
+    assert len(set(row_hashes(texts).tolist())) == 6
+
+
 def to_ms(raw):
     return to_time_ms(raw, "ms", 8)
 

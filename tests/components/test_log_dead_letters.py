@@ -67,6 +67,19 @@ def test_too_many_broken_rows_stop_the_run_and_leave_nothing(logs, tmp_path):
     assert (tmp_path / "out/Split-train").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [("soon", "60 of 60 rows are broken"), (1, r"split 'train' .* has no rows")],
+)
+def test_a_log_without_a_living_row_is_told_why(logs, tmp_path, cell, told):
+    log = logs.random(tmp_path, 13)
+    for row in log.events:
+        row["ts"] = cell
+    alone = dataclasses.replace(log.write("csv"), history="", history_order="", history_actions=())
+    with pytest.raises(LogError, match=told):
+        logs.run(alone, tmp_path / "out", (Feature("tab"),))
+
+
 def test_kept_orphans_are_no_conversions_and_dropped_ones_dead_letters(logs, tmp_path):
     log = logs.random(tmp_path, 12)
     orphans = sum(r["long_view"] and not r["is_click"] for r in log.events)

@@ -151,6 +151,13 @@ def test_a_column_that_is_not_there_is_named(world, tmp_path):
         gate(world, tmp_path, recipe=RECIPE.replace(slices=("hour",)))
 
 
+def test_a_number_is_the_same_slice_in_batches_with_gaps_and_without():
+    whole = model_gate._first(tf.sparse.from_dense(tf.constant([[0.1], [0.5]])))
+    gaps = model_gate._first(tf.sparse.from_dense(tf.constant([[0.1], [0.0]])))
+    assert whole.astype(str).tolist() == ["0.1", "0.5"]
+    assert gaps.astype(str).tolist() == ["0.1", model_gate.MISSING]
+
+
 def test_users_are_told_apart_whatever_their_type():
     sparse = tf.sparse.from_dense([[7], [9], [7]])
     assert np.array_equal(model_gate._first(sparse), [7, 9, 7])

@@ -10,11 +10,12 @@ from tfx.types import standard_artifacts
 
 from ncs4cvr.components import analysis, transform
 from ncs4cvr.schemas.features import Feature
-from ncs4cvr.schemas.log import Label, Log, Split
+from ncs4cvr.schemas.log import Label, Log, Split, Tally
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
 
 LABEL, OTHER = Label("click", "is_click"), Label("like", "is_like")
+TALLY = Tally("shown", "user", "impression")
 LOG = Log(events="", labels=(LABEL,))
 RECIPE = Recipe(
     name="tiny",
@@ -151,6 +152,14 @@ def test_age_is_counted_from_the_analysis_over_all_days_that_kept_it(days, learn
         (
             {"recipe": RECIPE.replace(log=dataclasses.replace(LOG, labels=(LABEL, OTHER)))},
             "labels changed",
+        ),
+        (
+            {"recipe": RECIPE.replace(log=dataclasses.replace(LOG, columns=(("user", "uid"),)))},
+            "log_columns changed",
+        ),
+        (
+            {"recipe": RECIPE.replace(log=dataclasses.replace(LOG, tallies=(TALLY,)))},
+            "tallies changed",
         ),
         ({"schema": SCHEMA.replace("INT", "FLOAT", 1)}, "columns changed"),
         ({"code": "2"}, "code changed"),

@@ -156,12 +156,16 @@ def test_a_warm_start_may_have_a_learning_rate_of_its_own(days, first):
         ({"hidden": (9, 4)}, r"hidden changed from \(8, 4\) to \(9, 4\) since the last model"),
         ({"embedding_dim": 8}, "embedding_dim changed from 4 to 8"),
         ({"features": "fewer"}, "features changed since the last model"),
+        ({"log": "other"}, "the log's labels changed since the last model"),
     ],
 )
 def test_a_changed_model_is_a_fresh_start_that_names_the_change(days, first, changes, why):
     recipe = days[1].recipe
     if "features" in changes:
         changes = {"features": recipe.features[:-1]}
+    if "log" in changes:
+        labels = [replace(label, column=f"other_{label.column}") for label in recipe.log.labels]
+        changes = {"log": replace(recipe.log, labels=tuple(labels))}
     found = Tickets.load(str(first[0]))
     assert re.search(why, warm.why_fresh(recipe.replace(**changes), str(first[1]), found))
 

@@ -89,6 +89,11 @@ def test_a_broken_cell_in_a_list_is_refused_with_its_row():
         tensor(['["1"]', "", '["2", "b"]'], tf.int64, 2)
 
 
+def test_a_timestamp_is_no_number_of_milliseconds():
+    with pytest.raises(InputError, match=r"must hold int, it holds timestamp\[us\]; convert it"):
+        tensor([datetime.datetime(2022, 5, 1)], tf.int64)
+
+
 def test_a_column_of_another_kind_is_refused():
     with pytest.raises(InputError, match="column 'x' must hold float, it holds date32"):
         tensor([datetime.date(2022, 5, 1)], tf.float32)

@@ -2,8 +2,11 @@
 
 import argparse
 import csv
+import datetime
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -110,6 +113,35 @@ def test_text_of_tfrecord_files_is_text(tmp_path, rows):
     assert features["scene"].dtype == features["user_id"].dtype == "string"
 
 
+def test_columns_of_times_and_of_parts_are_left_out(tmp_path, rows):
+    init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    born = [datetime.datetime(2000, 1, 1 + i % 9) for i in range(len(rows))]
+    table = pa.Table.from_pylist(rows).append_column("born", pa.array(born))
+    table = table.append_column("birthday", pa.array([day.date() for day in born]))
+    table = table.append_column("place", pa.array([{"x": i % 3} for i in range(len(rows))]))
+    pq.write_table(table, tmp_path / "events.parquet")
+    told = init(tmp_path, rows, "--events", f"{tmp_path}/events.parquet")
+    for left in ("born (of the type timestamp", "birthday (of the type date32", "place (of the"):
+        assert left in told
+
+
+def test_times_with_fractions_of_a_second_are_in_seconds(tmp_path, rows):
+    for row in rows:
+        row["timestamp"] = f"{row['timestamp']}.25"
+    init(tmp_path, rows)
+    log = recipe_files.load(f"{tmp_path}/mine.py").log
+    assert log.time_unit == "s"
+    assert log.splits[0].first == "2022-01-01"
+
+
+def test_rates_are_those_of_the_training_days(tmp_path, rows):
+    for row in rows[280:]:  # validation and test: nobody clicks
+        row["click"] = row["purchase"] = 0
+    told = init(tmp_path, rows)
+    assert "click rate 0.5000, conversions per click 0.5000" in told
+
+
 @pytest.mark.parametrize(("theirs", "ours"), [
     (("a.b", "a b"), ["event_a_b", "event_a_b_2"]),
     (("Stra\u00dfe", "\u8bbe\u5907", "\u57ce\u5e02"), ["event_Stra_e", "event__", "event___2"]),
@@ -130,7 +162,7 @@ def test_rows_without_a_readable_time_are_in_no_rate(tmp_path, rows):
         for t in recipe_files.load(f"{tmp_path}/mine.py").log.tallies
         if t.name == "user_click_rate"
     ]
-    assert tally.prior == pytest.approx(199 / 399, abs=1e-4)
+    assert tally.prior == pytest.approx(139 / 279, abs=1e-4)  # of the training days
 
 
 def test_nothing_is_overwritten(tmp_path, rows):

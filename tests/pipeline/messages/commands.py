@@ -55,6 +55,9 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         return case(about, command.strip(), status, *told, world=world)
 
     row = "user,city,price,history\n1,Oslo,2.5,[3]\n"
+    when = pa.table(
+        {"user": [dt.datetime(2022, 5, 6)], "city": [""], "history": [[3]], "price": [2.5]}
+    )
     days = pa.table({"user": [1], "city": [""], "history": [[3]], "price": [dt.date(2022, 5, 6)]})
     replay = "--requests runs/small/serving --duration 0.1"
     where = "--image i:1 --root /r"
@@ -148,6 +151,9 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         predict("a column of another kind", lambda path: pq.write_table(days, path),
                 "rows.parquet: column 'price' must hold float, it holds date32", "convert it",
                 name="rows.parquet"),
+        predict("a time where a number is wanted", lambda path: pq.write_table(when, path),
+                "rows.parquet: column 'user' must hold int, it holds timestamp[us]",
+                "convert it to milliseconds", name="rows.parquet"),
         predict("a cell that is no list", row.replace("[3]", "3"),
                 "rows.csv: column 'history' must hold lists; row 1 holds", "such as [3, 5]"),
         predict("an output of no known kind", row,
@@ -214,6 +220,8 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
                  "no letter or digit", "give it another"),
         compiled("a password", f"{where} --beam db_password=hunter2", "--beam holds a secret",
                  "db_password=***", "an identity of their own"),
+        submit("two days", "--date 2022-05-06 --param date=2022-05-07", USAGE,
+               "--param date=2022-05-07 and --date 2022-05-06 name two days", "leave one out"),
         submit("submit: no address", "", USAGE, "'ftp://h'", "such as http://localhost:8080",
                where="ftp://h"),
         submit("submit: no pipeline", "--date 2022-05-06", USAGE, "pipeline.yaml is no pipeline",
