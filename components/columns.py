@@ -21,7 +21,9 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)  # examples keep 32 bits
 #: Text that stands for a missing number, trimmed and in lower case.
 MISSING_WORDS = pa.array(["", "na", "nan", "n/a", "null", "none", "\\n"])
 
-PLAIN = r"^(0|-?[1-9][0-9]{0,17})$"  # a whole number as it is written by default
+#: Numbers as text, as they are written by default.
+WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
+DECIMAL = r"^-?(0|[1-9][0-9]*)\.[0-9]+$"
 
 Converted = tuple[pa.Array, np.ndarray]
 
@@ -144,9 +146,9 @@ def row_hashes(table: pa.Table) -> np.ndarray:
 
 
 def _hashes_of_values(cells: pa.Array) -> np.ndarray:
-    """As `hashes`; a whole number has the same as integer, float or text."""
+    """As `hashes`; a number has the same as integer, float, or text if it is written plainly."""
     if kind_of(cells.type) == "float":
-        cells = _float_to_string(cells)
+        return _hashes_of_floats(cells.cast(pa.float64(), safe=False))
     if kind_of(cells.type) != "string":
         return hashes(cells)
     try:
@@ -154,9 +156,20 @@ def _hashes_of_values(cells: pa.Array) -> np.ndarray:
     except pa.ArrowInvalid:  # binary that is not UTF-8
         return hashes(cells)
     hashed = hashes(cells)
-    plain = mask_of(pc.match_substring_regex(cells, PLAIN))
-    hashed[plain] = hashes(cells.filter(pa.array(plain)).cast(pa.int64()))
+    whole = mask_of(pc.match_substring_regex(cells, WHOLE))
+    hashed[whole] = hashes(cells.filter(pa.array(whole)).cast(pa.int64()))
+    rest = np.flatnonzero(mask_of(pc.match_substring_regex(cells, DECIMAL)))
+    if len(rest):
+        texts = cells.take(pa.array(rest))
+        numbers = texts.cast(pa.float64())
+        plain = pc.equal(numbers.cast(pa.string()), texts)  # no 0.50, which may be another word
+        hashed[rest[mask_of(plain)]] = _hashes_of_floats(numbers.filter(plain))
     return hashed
+
+
+def _hashes_of_floats(numbers: pa.Array) -> np.ndarray:
+    whole, broken = _float_to_int(numbers)
+    return np.where(broken, hashes(numbers), hashes(whole))
 
 
 def mask_of(flags: pa.Array) -> np.ndarray:
