@@ -134,8 +134,11 @@ def _check(role: str, seen: Look, column: str) -> None:
 def time_unit(seen: Look, guess: Guess) -> None:
     """Seconds, milliseconds or text; raises LogError for numbers that are neither."""
     values = seen.column(guess.roles["time"])
-    number, bad = (None, None) if kind_of(values.type) == "time" else to_float(values)
-    if number is None or bad.mean() > MOST_WRONG:
+    number = None
+    if kind_of(values.type) != "time":
+        number, bad = to_float(values)
+        number = None if bad.mean() > MOST_WRONG else number
+    if number is None:
         guess.notes.append("time: timestamps or ISO times")
         return
     middle = float(np.median(number.drop_null().to_numpy()))
