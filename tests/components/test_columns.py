@@ -97,6 +97,30 @@ def test_a_time_that_is_none_is_broken_and_spoils_no_other():
     check(to_time_ms(raw, "ms", 0), [5, None, None, DAY_MS], [1])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2022-05-06T12:34:56.789Z",
+        "2022-05-06 12:34:56.789z",
+        "2022-05-06T12:34:56,789012345+00",
+        "2022-05-06T20:34:56.789+08:00",
+        "2022-05-06T20:34:56.789+0800",
+        "2022-05-06T07:04:56.789-0530",
+        "20220506T123456.789Z",
+        "2022-05-06T20:34:56.7890",  # local, eight hours ahead
+    ],
+)
+def test_one_moment_in_many_forms_of_iso(text):
+    check(to_time_ms(pa.array([text]), "ms", 8), [1_651_840_496_789])
+
+
+@pytest.mark.parametrize(
+    "text", ["2022-02-30", "2022-05-06T24:00", "2022-05-06+08:00", "2022-5-6", "12:34", "2022-W18"]
+)
+def test_what_is_no_moment_is_broken_on_every_python(text):
+    check(to_time_ms(pa.array([text]), "ms", 0), [None], [0])
+
+
 def test_days_come_from_numbers_iso_dates_and_date_columns():
     for raw in ([19700102], ["1970-01-02"], ["19700102"], [dt.date(1970, 1, 2)]):
         check(to_day(pa.array(raw)), [1])
