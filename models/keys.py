@@ -76,8 +76,7 @@ def moves(embedding: FieldEmbedding, old: Words, new: Words) -> Moves:
       embedding: the new table's layer.
       old, new: the words of the older and of the new table's vocabularies.
     """
-    source: list[np.ndarray] = []
-    target: list[np.ndarray] = []
+    source, target = [np.zeros(0, int)], [np.zeros(0, int)]  # there may be no vocabulary at all
     begin = kept = fresh = 0  # of a vocabulary in the older table
     for vocabulary, start in embedding.starts.items():
         before, now = old.get(vocabulary, ()), new.get(vocabulary, ())

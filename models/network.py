@@ -102,9 +102,15 @@ class Network(tfrs.models.Model):
         logits = self.logits(inputs, training)
         learned = []
         for t, (task, logit) in enumerate(zip(self.recipe.tasks, logits, strict=True)):
-            parent = logits[self.parents[t]] if t in self.parents else None
+            parent = self._reached(logits, self.parents[t]) if t in self.parents else None
             learned.append(task.weight * self._loss(t, inputs, logit, parent, counts))
         return learned
+
+    def _reached(self, logits: Sequence[tf.Tensor], t: int) -> tf.Tensor:
+        """The logit of a task's label and of all that lies before it, not given anything."""
+        if t not in self.parents or self.sharing.sample_space != "product":
+            return logits[t]
+        return losses.product_logit(self._reached(logits, self.parents[t]), logits[t])
 
     def _loss(
         self, t: int, inputs, logit: tf.Tensor, parent: tf.Tensor | None, counts: tf.Tensor

@@ -38,7 +38,7 @@ def vocabularies(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> dict
     return {
         f.vocabulary: list(transform_graph.vocabulary_by_name(_file(f)))
         for f in recipe.features
-        if _has_words(f) and f.name == f.vocabulary
+        if f.has_words and f.name == f.vocabulary
     }
 
 
@@ -56,7 +56,7 @@ def vocabulary_sizes(recipe: Recipe, transform_graph: tft.TFTransformOutput) -> 
             size = f.bins + 2
         elif f.kind in _CLOCKS:
             size = _CLOCKS[f.kind] + 1
-        elif _has_words(f) and f.name == f.vocabulary:
+        elif f.has_words and f.name == f.vocabulary:
             known = transform_graph.vocabulary_size_by_name(_file(f))
             size = 1 + known + f.hash_buckets
         if size:
@@ -138,10 +138,6 @@ _KINDS = {
     "weekday": _weekday,
 }
 _CLOCKS = {"hour": 24, "weekday": 7}
-
-
-def _has_words(f: Feature) -> bool:
-    return f.kind in ("category", "tags", "sequence") and not _is_index_sequence(f)
 
 
 def _is_index_sequence(f: Feature) -> bool:

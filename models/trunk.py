@@ -60,7 +60,7 @@ class Trunk(tf.keras.layers.Layer):
             return tf.zeros([*tf.unstack(tf.shape(ids)), self.embedding.dim])
 
         self.vectors(inputs, self.fields, lookup)
-        return tf.concat(found, 0)
+        return tf.concat(found, 0) if found else tf.zeros([0], tf.int64)
 
     def vectors(
         self,

@@ -63,10 +63,23 @@ def load(name: str, settings: tuple[str, ...] = (), beam_settings: tuple[str, ..
         recipe = recipe.replace(beam=beam.merged(recipe.beam, beam_settings))
     except ValueError as error:
         raise RecipeError(str(error)) from error
+    try:  # as components read it: that checks every type
+        recipe = Recipe.from_json(recipe.to_json())
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
     if len(recipe.log.splits) != 3:
         raise RecipeError(
             f"{path}: a pipeline needs three splits, to train, to validate and to test, in this "
             f"order; log.splits has {len(recipe.log.splits)}"
+        )
+    columns = {f.column for f in recipe.features} | {label.name for label in recipe.log.labels}
+    columns |= {recipe.log.user, recipe.log.video, recipe.log.time, "day"}
+    if unknown := sorted(set(recipe.slices) - columns):
+        near = difflib.get_close_matches(unknown[0], columns, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise RecipeError(
+            f"{path}: slices {unknown[0]!r} is no column of the examples; {hint}There are "
+            f"{', '.join(sorted(columns))}"
         )
     if not recipe.gates:
         raise RecipeError(

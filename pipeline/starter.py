@@ -22,6 +22,7 @@ from ncs4cvr.components.records import LogError
 from ncs4cvr.components.times import DAY_MS, to_time_ms
 from ncs4cvr.pipeline.starter_recipe import Guess, recipe_source
 from ncs4cvr.pipeline.starter_roles import Look, choose, look, time_unit
+from ncs4cvr.schemas import checks
 from ncs4cvr.schemas.features import Feature
 
 FEW = 1000  # whole numbers with more different values are quantities
@@ -170,7 +171,7 @@ def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Featu
         return "constant"
     taken = {f.column for f in guess.features} | guess.reserved
     ours = name if name not in taken else f"{source}_{name}"
-    if not (ours.isidentifier() and ours.isascii()) or ours in taken:
+    if not checks.COLUMN.fullmatch(ours) or ours in taken:
         ours = plain = re.sub(r"\W+", "_", f"{source}_{name}", flags=re.ASCII)
         numbers = itertools.count(2)
         while ours in taken:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 #: Names become parts of paths, of tensors' and of Kubernetes' names.
+COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # an argument of a served signature
 NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 
 #: user:password@ in a URL; values of what is called a password or the like; and Bearer tokens.

@@ -51,11 +51,28 @@ class Feature:
     length: int = 8
     per: Literal["", "request", "candidate"] = ""
 
+    @property
+    def has_words(self) -> bool:
+        """Whether its values are looked up in a vocabulary that is learned."""
+        indexed = self.kind == "sequence" and self.bins > 0
+        return self.kind in ("category", "tags", "sequence") and not indexed
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.name)
         object.__setattr__(self, "vocabulary", self.vocabulary or self.name)
         checks.name("feature", self.name)
         checks.literals(self)
+        if not checks.COLUMN.fullmatch(self.column) or self.column == "self":
+            raise ValueError(
+                f"feature {self.name!r}: column {self.column!r} must be letters from A to Z or a "
+                "to z, digits and '_', a letter first, and not 'self': requests name it so; give "
+                "the feature another `column` and map it with Log.columns"
+            )
+        if self.kind == "number" and (self.dtype == "string" or self.bins == 1):
+            raise ValueError(
+                f"feature {self.name!r}: a number is int or float, in 2 or more bins or none, got "
+                f"dtype={self.dtype!r} and bins={self.bins}"
+            )
         if self.dtype == "float" and self.kind in ("category", "tags", "sequence"):
             raise ValueError(
                 f"feature {self.name!r}: a {self.kind} cannot be float; say dtype int or string"

@@ -159,6 +159,9 @@ class Log:
             raise ValueError(
                 f"history_actions {sorted(unknown)} are no labels; labels are {sorted(labels)}"
             )
+        checks.unique("label", [label.name for label in self.labels])
+        checks.unique("tally", [tally.name for tally in self.tallies])
+        checks.unique("split", [split.name for split in self.splits])
         if not -24 <= self.utc_offset_hours <= 24:
             raise ValueError(
                 f"utc_offset_hours must lie in [-24, 24], such as 5.5 for India, got "
@@ -181,4 +184,4 @@ class Log:
     @property
     def last_day(self) -> str:
         """The last day of the splits, an ISO date."""
-        return max(split.last for split in self.splits)
+        return max((split.last for split in self.splits), default="")

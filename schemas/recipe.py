@@ -191,6 +191,13 @@ class Recipe:
             one_of(
                 f"vocabulary of feature {f.name!r} (it must name a feature)", f.vocabulary, names
             )
+            owner = self.features[names.index(f.vocabulary)]
+            if owner.vocabulary != owner.name or owner.has_words != f.has_words:
+                raise ValueError(
+                    f"vocabulary {f.vocabulary!r} of feature {f.name!r}: that feature must have a "
+                    "vocabulary of its own, and both words (category, tags, sequence) or neither; "
+                    "name another one"
+                )
         unique("output", [t.name for t in self.tasks] + [p.name for p in self.products])
         labels = [label.name for label in self.log.labels]
         for task in self.tasks:
@@ -205,8 +212,20 @@ class Recipe:
         for gate in self.gates:
             one_of("gate output", gate.output, outputs)
             self._check_metric(gate)
+            if gate.slice_worse_by >= 0 and not (gate.slices or self.slices):
+                raise ValueError(
+                    f"gate {gate.metric!r}: slice_worse_by looks at slices, and there are none; "
+                    "name columns in the recipe's or the gate's slices"
+                )
             for column in gate.slices:
                 one_of(f"slice of gate {gate.metric!r}", column, self.slices)
+
+        for task in self.tasks:
+            if task.given and self.log.labels[labels.index(task.given)].over:
+                raise ValueError(
+                    f"given of task {task.name!r}: {task.given!r} is a ratio; name a label of 0 "
+                    "and 1"
+                )
 
     def _check_workers(self) -> None:
         between("workers", self.workers, 1, 10**4)

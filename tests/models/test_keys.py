@@ -51,6 +51,12 @@ def test_every_row_that_has_a_past_goes_to_its_own_key():
     assert all(came == name for name, came in found.items() if came is not None)
 
 
+def test_a_model_without_ids_has_nothing_to_move():
+    embedding = FieldEmbedding((Feature("price", "video", "number", "float"),), {}, 1)
+    moves = keys.moves(embedding, {}, {})
+    assert (len(moves.source), len(moves.target), moves.kept, moves.new) == (0, 0, 0, 0)
+
+
 def test_kept_and_new_words_are_counted():
     _, moves = moved((["ann", "bob", "eve"], ["x"]), (["eve", "tom", "ann"], ["y", "x"]))
     assert (moves.kept, moves.new) == (3, 2)

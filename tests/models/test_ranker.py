@@ -228,6 +228,19 @@ def test_esmm_learns_the_product_on_every_impression(small):
     np.testing.assert_allclose(model.task_losses(batch, training=False), expected, rtol=1e-4)
 
 
+def test_esmm_learns_the_product_of_all_that_lies_before_a_task(small):
+    chain = (
+        Task("ctr", "click"),
+        Task("cvr", "conversion", given="click"),
+        Task("deep", "completion", given="conversion"),
+    )
+    model, batch = small(sharing="esmm", tasks=chain, products=())
+    p = {name: values.numpy() for name, values in model(batch).items()}
+    label = batch["conversion"].numpy() * batch["completion"].numpy()
+    expected = _bce(label, p["ctr"] * p["cvr"] * p["deep"])
+    assert float(model.task_losses(batch, training=False)[2]) == pytest.approx(expected, rel=1e-4)
+
+
 def test_aitm_learns_the_marginal_and_answers_the_conditional(small):
     model, batch = small(sharing="aitm")
     model.heads[1].bias.assign([-1.0])  # conversions below clicks, so that no ratio is cut

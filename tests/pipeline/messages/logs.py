@@ -161,6 +161,9 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
             rows=("    patience=9,\n", '    patience=9,\n    data_schema="small.pbtxt",\n'),
             slow=True,
         ),
+        rows_of("a tally called like a label", "    splits=(",
+                '    tallies=(Tally("click", "user"),),\n    splits=(',
+                "tally 'click': examples use this name for something else", "give it another"),
         # -- init ----------------------------------------------------------------------------
         init("a recipe's name that is no module", events(), "my-log.py", "such as my_log.py",
              options="--output my-log.py"),

@@ -35,6 +35,51 @@ def cases(Case, recipe, USAGE, **_):
             "'uid'",
             "Known: user_id, tab",
         ),
+        row(
+            "a vocabulary of a feature without words",
+            feature,
+            'Feature("user_id", vocabulary="n"), Feature("n", kind="number", bins=4)',
+            "vocabulary 'n' of feature 'user_id'",
+            "both words (category, tags, sequence) or neither",
+        ),
+        row(
+            "a column that no request can name",
+            feature,
+            'Feature("user_id", column="user-id")',
+            "feature 'user_id': column 'user-id' must be letters",
+            "map it with Log.columns",
+        ),
+        row(
+            "a number of one bin",
+            feature,
+            'Feature("user_id", kind="number", bins=1)',
+            "feature 'user_id': a number is int or float, in 2 or more bins or none",
+        ),
+        Case(
+            "a task given a ratio",
+            "run mine.py",
+            USAGE,
+            ("mine.py:", "given of task 'cvr': 'click' is a ratio", "a label of 0 and 1"),
+            {
+                "mine.py": recipe('"is_click")', '"is_click", over="tab")').replace(
+                    "ctr_auc", "ctcvr_auc"
+                )
+            },
+        ),
+        row(
+            "a gate of slices where there are none",
+            "at_least=0.2",
+            "slice_worse_by=0.1",
+            "gate 'ctr_auc': slice_worse_by looks at slices",
+            "name columns",
+        ),
+        row(
+            "a slice that is no column",
+            *more('slices=("tabb",)'),
+            "slices 'tabb' is no column of the examples",
+            "did you mean 'tab'?",
+        ),
+        row("a comma forgotten", *more('slices=("tab")'), "slices: expected a list, came 'tab'"),
         row("a task of no label", task, 'Task("ctr", "clik")', "'clik'", "did you mean 'click'?"),
         row(
             "a product of no task",
