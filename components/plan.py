@@ -78,7 +78,7 @@ def check_rows(log: Log, features: Sequence[Feature]) -> None:
                 raise LogError(f"{use}: {name!r} is a ratio; name a binary label instead")
     taken = {"day", log.user, log.video, log.time, *HISTORY_COLUMNS}
     for what, names, forbidden in (
-        ("label", _label_names(log), taken),
+        ("label", list(_label_names(log)), taken),
         ("tally", [tally.name for tally in log.tallies], taken | set(labels)),
         ("feature", [feature.name for feature in features], set(labels)),
     ):
