@@ -77,12 +77,12 @@ def check_rows(log: Log, features: Sequence[Feature]) -> None:
             if name in labels and labels[name].over:
                 raise LogError(f"{use}: {name!r} is a ratio; name a binary label instead")
     taken = {"day", log.user, log.video, log.time, *HISTORY_COLUMNS}
-    for what, names, forbidden in (
+    for what, called, forbidden in (
         ("label", list(_label_names(log)), taken),
         ("tally", [tally.name for tally in log.tallies], taken | set(labels)),
         ("feature", [feature.name for feature in features], set(labels)),
     ):
-        if clash := [name for name in names if name in forbidden]:
+        if clash := [name for name in called if name in forbidden]:
             raise LogError(
                 f"{what} {clash[0]!r}: examples use this name for something else; give it another"
             )
