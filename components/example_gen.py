@@ -16,7 +16,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from ncs4cvr.components.artifacts import DeadLetters
 from ncs4cvr.components.log_pipeline import write_examples
-from ncs4cvr.components.plan import check_rows
+from ncs4cvr.components.row_checks import check_rows
 from ncs4cvr.schemas.checks import from_plain
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log

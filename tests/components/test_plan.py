@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ncs4cvr.components.plan import check_rows, make_plan
+from ncs4cvr.components.plan import make_plan
 from ncs4cvr.components.records import LogError
+from ncs4cvr.components.row_checks import check_rows
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Tally
 
