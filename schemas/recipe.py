@@ -8,9 +8,10 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ncs4cvr.schemas.checks import between, from_plain, name, no_secret, one_of, unique
+from ncs4cvr.schemas.checks import between, from_plain, name, no_secret, one_of
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
+from ncs4cvr.schemas.recipe_rows import check_rows
 from ncs4cvr.schemas.settings import parse
 from ncs4cvr.schemas.tasks import Gate, Product, Task
 
@@ -185,47 +186,7 @@ class Recipe:
             )
         if self.tower and min(self.tower) < 1:
             raise ValueError(f"tower must be positive sizes, or () for none; got {self.tower}")
-        unique("feature", [f.name for f in self.features])
-        names = [f.name for f in self.features]
-        for f in self.features:
-            one_of(
-                f"vocabulary of feature {f.name!r} (it must name a feature)", f.vocabulary, names
-            )
-            owner = self.features[names.index(f.vocabulary)]
-            if owner.vocabulary != owner.name or owner.has_words != f.has_words:
-                raise ValueError(
-                    f"vocabulary {f.vocabulary!r} of feature {f.name!r}: that feature must have a "
-                    "vocabulary of its own, and both words (category, tags, sequence) or neither; "
-                    "name another one"
-                )
-        unique("output", [t.name for t in self.tasks] + [p.name for p in self.products])
-        labels = [label.name for label in self.log.labels]
-        for task in self.tasks:
-            one_of(f"label of task {task.name!r}", task.label, labels)
-            if task.given:
-                one_of(f"given of task {task.name!r}", task.given, labels)
-        for product in self.products:
-            one_of(f"label of product {product.name!r}", product.label, labels)
-            for factor in product.factors:
-                one_of(f"factor of {product.name!r}", factor, [t.name for t in self.tasks])
-        outputs = [t.name for t in self.tasks] + [p.name for p in self.products]
-        for gate in self.gates:
-            one_of("gate output", gate.output, outputs)
-            self._check_metric(gate)
-            if gate.slice_worse_by >= 0 and not (gate.slices or self.slices):
-                raise ValueError(
-                    f"gate {gate.metric!r}: slice_worse_by looks at slices, and there are none; "
-                    "name columns in the recipe's or the gate's slices"
-                )
-            for column in gate.slices:
-                one_of(f"slice of gate {gate.metric!r}", column, self.slices)
-
-        for task in self.tasks:
-            if task.given and self.log.labels[labels.index(task.given)].over:
-                raise ValueError(
-                    f"given of task {task.name!r}: {task.given!r} is a ratio; name a label of 0 "
-                    "and 1"
-                )
+        check_rows(self)
 
     def _check_workers(self) -> None:
         between("workers", self.workers, 1, 10**4)
@@ -238,14 +199,6 @@ class Recipe:
             raise ValueError(
                 f"batch_size={self.batch_size} is the batch of all workers together and cannot be "
                 f"divided among {self.workers}; use a multiple of {self.workers}"
-            )
-
-    def _check_metric(self, gate: Gate) -> None:
-        (output,) = (output for output in self.outputs if output.name == gate.output)
-        if gate.metric.endswith("_auc") and self.metric_of(output) != "auc":
-            raise ValueError(
-                f"gate {gate.metric!r}: label {output.label!r} is a ratio, which has no AUC; gate "
-                f"{gate.output}_calibration"
             )
 
     # -- outputs ---------------------------------------------------------------------------
