@@ -62,7 +62,7 @@ def one_data_set(name: str, options: argparse.Namespace) -> int:
     from quality_parts import page, workers
     from quality_parts.data import Data
     from quality_parts.models import all_models
-    from quality_parts.plan import CURVE, choose, with_searches
+    from quality_parts.plan import CURVE, CURVES, choose, with_searches
 
     recipe = recipe_files.load(name, tuple(options.set))
     root = Path(options.root).resolve()
@@ -90,9 +90,9 @@ def one_data_set(name: str, options: argparse.Namespace) -> int:
     seeds = [1] if options.quick else options.seeds
     cells = [plan.cell(m, seed) for m in models for seed in seeds]
     curve = [
-        plan.at_sparsity(removed, seed, control)
+        plan.at_sparsity(removed, seed, known[name])
         for removed in CURVE
-        for control in ("", "random", "new_start")
+        for name in CURVES
         for seed in seeds[: options.curve]
     ]
     failed += make([*cells, *curve])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,18 @@ class Batches:
         if self.by_file:
             return rows.rebatch(max(1, batch_size // count))
         return rows.rebatch(batch_size).map(plain(lambda batch: part_of(batch, index, count)))
+
+    def as_read(self) -> Batches:
+        """The split as if all that this worker reads were its own."""
+        other = copy.copy(self)
+        other.by_file = True
+        return other
+
+    def beside(self, more: tf.data.Dataset, join: Callable[..., dict[str, tf.Tensor]]) -> Batches:
+        """The split with what `join` makes of each of its blocks and an element of `more`."""
+        other = copy.copy(self)
+        other.blocks = tf.data.Dataset.zip((self.blocks, more)).map(join, num_parallel_calls=1)
+        return other
 
     def no_rows(self) -> dict[str, tf.Tensor]:
         """A batch of 0 rows, which shows what others are like."""

@@ -33,6 +33,11 @@ def mse(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
 LOSSES = {"bce": bce, "focal": focal, "mse": mse}
 
 
+def soft(task: str) -> str:
+    """The column of a batch with a task's soft labels; see models/soft_labels.py."""
+    return f"soft/{task}"
+
+
 def mean(rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """sum(rows) / count, 0 for a batch without rows that count (PLE, section 3.3).
 

@@ -15,6 +15,7 @@ from ncs4cvr.models.keys import Words
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.search import Round, RoundEnd, best_round, keep_schedule, search
 from ncs4cvr.models.shards import whole
+from ncs4cvr.models.soft_labels import SoftLabels
 from ncs4cvr.models.sparsity import Ticket
 from ncs4cvr.models.tickets import Tickets, describe
 from ncs4cvr.schemas.recipe import Recipe
@@ -41,6 +42,7 @@ def find_tickets(
     valid: Batches,
     rows: int,
     made_from: Mapping[str, Any],
+    soft: SoftLabels | None = None,
 ) -> Tickets:
     """One ticket per task by iterative magnitude pruning with rewinding (section 1.6 of LT4REC).
 
@@ -54,8 +56,10 @@ def find_tickets(
       train, valid: the splits.
       rows: rows of the training split.
       made_from: facts to keep with the tickets.
+      soft: hears what every round says of the training split.
     """
-    rounds, start, first = search_rounds(recipe, sizes, train, valid, rows, keep_schedule(recipe))
+    keeps = keep_schedule(recipe)
+    rounds, start, first = search_rounds(recipe, sizes, train, valid, rows, keeps, soft)
     chosen = [
         best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie)
         for t in recipe.tasks
@@ -75,11 +79,12 @@ def search_rounds(
     valid: Batches,
     rows: int,
     keeps: Sequence[float],
+    soft: SoftLabels | None = None,
 ) -> Search:
     """All rounds of a search, and the common start that they rewind to.
 
     Args:
-      recipe, sizes, train, valid, rows: see `find_tickets`.
+      recipe, sizes, train, valid, rows, soft: see `find_tickets`.
       keeps: the share of connections kept after each round, falling.
     """
     batch, workers = train.no_rows(), train.workers
@@ -115,6 +120,8 @@ def search_rounds(
         if k == 0:
             first.extend(draw(tickets, keep) for keep in keeps)
         metrics = training.validate(copies, valid)
+        if soft:
+            soft.add(copies)
         chosen = {name: metrics[name] for name in (task_metric(t, metrics) for t in tasks)}
         kept = [sparsity.density(ticket) for ticket in tickets]
         told = [f"keeps {k:.1%}: {m} {v:.4f}" for k, (m, v) in zip(kept, chosen.items())]

@@ -92,6 +92,8 @@ class Network(tfrs.models.Model):
     ) -> list[tf.Tensor]:
         """One weighted loss per task, each averaged over the task's own rows.
 
+        Where the batch has soft labels, cross-entropy against these, averaged over all rows.
+
         Args:
           inputs: transformed features and labels.
           training: whether dropout is on.
@@ -116,6 +118,8 @@ class Network(tfrs.models.Model):
         self, t: int, inputs, logit: tf.Tensor, parent: tf.Tensor | None, counts: tf.Tensor
     ) -> tf.Tensor:
         task, of_rows = self.recipe.tasks[t], losses.LOSSES[self.recipe.tasks[t].loss]
+        if (soft := losses.soft(task.name)) in inputs:
+            return losses.mean(losses.bce(_column(inputs, soft), logit), counts[0])
         label, given = _column(inputs, task.label), tf.ones_like(logit)
         if task.given:
             given = _column(inputs, task.given)

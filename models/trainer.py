@@ -15,11 +15,22 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import launch, lottery, recording, renewal, starts, trained, training, warm
+from ncs4cvr.models import (
+    launch,
+    lottery,
+    recording,
+    renewal,
+    soft_labels,
+    starts,
+    trained,
+    training,
+    warm,
+)
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.export import export
 from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.soft_labels import SoftLabels
 from ncs4cvr.models.tickets import FACTS, Tickets
 from ncs4cvr.models.workers import Workers, alone, assemble
 from ncs4cvr.schemas.recipe import Recipe
@@ -105,6 +116,9 @@ def fitted(
             "up to which the last pushed model was trained; look at the log, or set warm_rows=all"
         )
     model = starts.joint_model(recipe, sizes, train, rows, found, words)
+    taught_by = 0
+    if recipe.soft_labels == "rounds" and found and not start["from"]:
+        train, taught_by = soft_labels.given(recipe, train, rows, found, config["tickets"])
     if start["from"]:
         start |= warm.carry(model, config["last_run"], words)
     began = time.monotonic()
@@ -127,6 +141,7 @@ def fitted(
             "seconds": seconds,
             "parameters": sum(int(tf.size(v)) for v in own.trainable_variables),
             "start": {**start, "rows": rows},
+            "soft_labels": taught_by,  # rounds; 0: the labels themselves
         }
         with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
             out.write(json.dumps(facts))
@@ -219,8 +234,11 @@ def search(
             "trained_to": recipe.trained_to,
         }
         train, valid = split(train_files), split(valid_files)
-        found = lottery.find_tickets(recipe, sizes, train, valid, train.count(), made_from)
-        found = dataclasses.replace(found, words=words)
+        soft = SoftLabels(recipe, train) if recipe.soft_labels == "rounds" else None
+        found = lottery.find_tickets(recipe, sizes, train, valid, train.count(), made_from, soft)
+        facts = {**found.facts, soft_labels.FACTS: soft.save(out)} if soft else found.facts
+        found = dataclasses.replace(found, facts=facts, words=words)
+        workers.meet()  # whose parts are there when the chief says that all is
     if workers.chief:
         dataclasses.replace(found, facts={**found.facts, "decision": decision}).save(out)
     workers.part(done=lambda: tf.io.gfile.exists(f"{out}/{FACTS}"))

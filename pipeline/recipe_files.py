@@ -19,6 +19,7 @@ from ncs4cvr.pipeline import beam
 from ncs4cvr.pipeline.dates import DATE
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe import Recipe
+from ncs4cvr.schemas.recipe_rows import check_trainable
 
 ENDINGS = (".py", ".json")
 BUILT_IN = Path(__file__).parent / "recipes"
@@ -65,6 +66,10 @@ def load(name: str, settings: tuple[str, ...] = (), beam_settings: tuple[str, ..
         raise RecipeError(str(error)) from error
     try:  # as components read it: that checks every type
         recipe = Recipe.from_json(recipe.to_json())
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    try:
+        check_trainable(recipe)
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from error
     if len(recipe.log.splits) != 3:

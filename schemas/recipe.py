@@ -79,6 +79,9 @@ class Recipe:
     early_bird: float = 0.0  # a round ends when its masks move less than this share; 0 = off
     pruning: Literal["geometric", "polynomial"] = "geometric"
     ticket_tie: float = 0.002  # validation differences up to this count as ties: the sparser wins
+    soft_labels: Literal["off", "rounds"] = (
+        "off"  # rounds: joint training learns what the search's rounds say on average
+    )
     control: str = ""  # a control instead of the found tickets: see models/controls.py
 
     # export
@@ -132,6 +135,7 @@ class Recipe:
         one_of("pruning", self.pruning, ("geometric", "polynomial"))
         one_of("schedule", self.schedule, ("joint", "alternating"))
         one_of("prune_scope", self.prune_scope, ("global", "layer"))
+        one_of("soft_labels", self.soft_labels, ("off", "rounds"))
         one_of("weights", self.weights, ("f32", "bf16"))
         one_of("embeddings", self.embeddings, ("f32", "bf16", "int8"))
         one_of("compute", self.compute, ("auto", "sparse", "dense"))

@@ -19,6 +19,21 @@ def check_rows(recipe: Recipe) -> None:
     _check_given(recipe)
 
 
+def check_trainable(recipe: Recipe) -> None:
+    """Raises ValueError for what fits the recipe, but not its sharing: the Trainer refuses it."""
+    if recipe.weights != "f32" and recipe.sharing != "ncs4cvr":
+        raise ValueError(
+            f"weights={recipe.weights!r} is for the weights that tickets keep, and sharing="
+            f"{recipe.sharing!r} has no tickets; set weights=f32"
+        )
+    labels = [task.label for task in recipe.tasks]
+    if recipe.sharing == "esmm" and not any(task.given in labels for task in recipe.tasks):
+        raise ValueError(
+            "sharing='esmm' learns pCTCVR = pCTR * pCVR: it needs a task whose `given` is another "
+            f"task's label, and these are of {', '.join(labels)}; use another sharing"
+        )
+
+
 def _check_vocabularies(recipe: Recipe) -> None:
     unique("feature", [f.name for f in recipe.features])
     names = [f.name for f in recipe.features]

@@ -43,7 +43,7 @@ class Cell:
       data: fingerprint of the examples.
       folder: of the data set's cells.
       options: LightGBM's parameters.
-      search: whose tickets the model takes.
+      search: whose tickets the model takes, or soft labels, or both.
     """
 
     kind: str

@@ -149,6 +149,27 @@ def variants(recipe: Recipe) -> tuple[Model, ...]:
     )
 
 
+SOFT = "soft"
+
+
+def _soft(name: str, settings_of: str, fixed: Mapping[str, Any], says: str) -> Model:
+    return Model(name, {**fixed, "soft_labels": "rounds"}, {}, settings_of, says)
+
+
+#: What learns the soft labels of ncs4cvr's search: it, a control, and a model without tickets.
+TAUGHT = (
+    _soft(SOFT, "ncs4cvr", {"sharing": "ncs4cvr"}, "ncs4cvr with soft_labels=rounds"),
+    _soft(
+        "soft_random",
+        "ncs4cvr",
+        {"sharing": "ncs4cvr", "control": "random"},
+        "random with soft_labels=rounds",
+    ),
+    _soft(
+        "soft_mmoe", "mmoe", {"sharing": "mmoe"}, "mmoe with the soft labels of ncs4cvr's search"
+    ),
+)
+
 EARLY_BIRD = 0.1  # where the recipe has none
 
 
@@ -163,4 +184,4 @@ def searches(recipe: Recipe) -> tuple[Model, ...]:
 
 def all_models(recipe: Recipe) -> dict[str, Model]:
     """Every model by its name."""
-    return {m.name: m for m in (*MODELS, *variants(recipe), *searches(recipe))}
+    return {m.name: m for m in (*MODELS, *variants(recipe), *TAUGHT, *searches(recipe))}

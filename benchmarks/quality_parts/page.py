@@ -19,7 +19,7 @@ from page_parts import machine
 from quality_parts import results, tables
 from quality_parts.cells import Cell, write_whole
 from quality_parts.data import Data
-from quality_parts.models import Model, searches
+from quality_parts.models import SOFT, Model, searches
 from quality_parts.plan import Plan
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
@@ -50,6 +50,7 @@ def write(report: Report) -> None:
         return
     test = report.data.split(recipe, recipe.log.splits[-1].name)
     compared = results.differences(recipe, cells, test, report.options.replicates)
+    taught = results.differences(recipe, cells, test, report.options.replicates, SOFT)
     train = report.data.split(recipe, recipe.log.splits[0].name)
     costs = results.search_costs(recipe, report.cells, len(train.users))
     text = "\n".join(
@@ -57,6 +58,7 @@ def write(report: Report) -> None:
             *tables.head(report, test, made_by()),
             *tables.quality(recipe, rows),
             *tables.compared(recipe, compared),
+            *tables.compared(recipe, taught, SOFT),
         ]
     )
     print(text)

@@ -20,6 +20,7 @@ from quality_parts.models import TOLERANCE, Model, all_models
 
 TRIAL_SEED = 101  # no seed of the table
 CURVE = (0.5, 0.8, 0.9, 0.95, 0.98)  # removed shares
+CURVES = ("ncs4cvr", "random", "new_start", "soft", "soft_random")
 #: Fields of the recipe that only the ticket search reads.
 OF_SEARCH = (
     "keep",
@@ -75,10 +76,13 @@ class Plan:
             options = tuple(sorted(settings.items()))
             recipe = without_search(self.recipe.replace(seed=seed))
             return Cell("boost", model.name, recipe, self.data, self.folder, options)
-        recipe = self._base(model).replace(**{**settings, **model.fixed, "seed": seed})
-        if recipe.sharing != "ncs4cvr":
-            return Cell("train", model.name, recipe, self.data, self.folder)
-        search = self._search(recipe)
+        values = {"soft_labels": "off", **settings, **model.fixed, "seed": seed}
+        recipe = self._base(model).replace(**values)
+        search = None
+        if recipe.sharing == "ncs4cvr":
+            search = self._search(recipe)
+        elif recipe.soft_labels == "rounds":
+            search = self.cell(all_models(self.recipe)["ncs4cvr"], seed).search
         return Cell("train", model.name, recipe, self.data, self.folder, (), search)
 
     def settings(self, model: Model) -> dict[str, Any]:
@@ -122,19 +126,18 @@ class Plan:
         for number in range(count):
             yield self.cell(model, TRIAL_SEED, self.trial(model, number))
 
-    def at_sparsity(self, removed: float, seed: int, control: str = "") -> Cell:
-        """ncs4cvr (or a control) under tickets of exactly this sparsity, chosen for nothing else.
+    def at_sparsity(self, removed: float, seed: int, model: Model) -> Cell:
+        """ncs4cvr, or what takes its settings, under tickets of exactly this sparsity.
 
         All kept shares of a seed come from one schedule, as many rounds as it takes.
         """
-        recipe = self.cell(all_models(self.recipe)["ncs4cvr"], seed).recipe
+        recipe = self.cell(model, seed).recipe
         # Every round removes what the recipe's rounds do, and any tie goes to the last.
         a_round = np.log(recipe.keep) / recipe.rounds
         rounds = max(1, round(np.log(1 - removed) / a_round))
-        recipe = recipe.replace(keep=1 - removed, rounds=rounds, ticket_tie=1.0, control=control)
-        name = f"{control or 'ncs4cvr'}@{removed:.0%}"
-        search = self._search(recipe)
-        return Cell("train", name, recipe, self.data, self.folder, (), search)
+        recipe = recipe.replace(keep=1 - removed, rounds=rounds, ticket_tie=1.0)
+        name = f"{model.name}@{removed:.0%}"
+        return Cell("train", name, recipe, self.data, self.folder, (), self._search(recipe))
 
     def _base(self, model: Model) -> Recipe:
         """The recipe of which a model's cells are made; a search is for those with tickets."""
@@ -142,8 +145,8 @@ class Plan:
         return self.recipe if tickets else without_search(self.recipe)
 
     def _search(self, recipe: Recipe) -> Cell:
-        """The search whose tickets a recipe takes; what it does not depend on is left out."""
-        recipe = recipe.replace(control="", max_epochs=1, patience=0)
+        """The search that a model takes tickets or soft labels of: all that it depends on."""
+        recipe = recipe.replace(control="", max_epochs=1, patience=0, soft_labels="rounds")
         return Cell("search", "tickets", recipe, self.data, self.folder)
 
 

@@ -14,7 +14,7 @@ from ncs4cvr.schemas.recipe import Recipe
 from quality_parts.bootstrap import difference, replicated_aucs
 from quality_parts.cells import SPLITS, Cell
 from quality_parts.data import Rows
-from quality_parts.models import HYBRID, searches
+from quality_parts.models import HYBRID, SOFT, searches
 
 OURS = "ncs4cvr"
 KEPT = (
@@ -67,11 +67,13 @@ def judged_outputs(recipe: Recipe) -> list[str]:
 def differences(
     recipe: Recipe, cells: Sequence[Cell], test: Rows, replicates: int, ours: str = OURS
 ) -> list[dict[str, Any]]:
-    """ncs4cvr against every other model, by output: see `bootstrap.difference`.
+    """A model against every other, by output: see `bootstrap.difference`.
 
     Only seeds that both models have are compared.
     """
     made = {(c.model, c.recipe.seed): c for c in cells if c.stored(any_code=True)}
+    if not any(model == ours for model, _ in made):
+        return []
     labels, count = test.labels(recipe), int(test.users.max()) + 1
     predicted = {
         key: metrics.outputs_of(recipe, cell.predictions("test")) for key, cell in made.items()
@@ -99,12 +101,21 @@ def differences(
 def differences_by_sparsity(
     recipe: Recipe, cells: Sequence[Cell], curve: Sequence[Cell], test: Rows, replicates: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """ncs4cvr at each sparsity -> its differences to that sparsity's controls and shared-bottom."""
+    """ncs4cvr at each sparsity -> its differences to that sparsity's controls and shared-bottom.
+
+    Likewise of ncs4cvr with soft labels, whose controls have them, too.
+    """
     bottom = [cell for cell in cells if cell.model == "shared_bottom"]
     found = {}
-    for ours in dict.fromkeys(cell.model for cell in curve if cell.model.startswith(OURS)):
-        removed = ours.removeprefix(OURS)
-        alike = [cell for cell in curve if cell.model.endswith(removed)]
+    for ours in dict.fromkeys(cell.model for cell in curve):
+        kind, _, removed = ours.partition("@")
+        if kind not in (OURS, SOFT):
+            continue
+        alike = [
+            cell
+            for cell in curve
+            if cell.model.endswith(f"@{removed}") and cell.model.startswith(SOFT) == (kind == SOFT)
+        ]
         found[ours] = differences(recipe, [*alike, *bottom], test, replicates, ours)
     return found
 
@@ -131,6 +142,7 @@ def search_costs(recipe: Recipe, cells: Sequence[Cell], data_rows: int) -> list[
             {
                 "model": name,
                 "search_seconds": mean_and_sd([s["seconds"] for s, _ in pairs]),
+                "soft_label_seconds": mean_and_sd([s["soft_label_seconds"] for s, _ in pairs]),
                 "joint_seconds": mean_and_sd([r["seconds"] for _, r in pairs]),
                 "ratio": mean_and_sd([s["seconds"] / r["seconds"] for s, r in pairs]),
                 "search_rows": statistics.mean(searched),

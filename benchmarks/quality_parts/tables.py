@@ -92,13 +92,13 @@ def _title(metric: str) -> str:
     return f"{metric.removesuffix(f'_{kind}')} {KINDS[kind]}"
 
 
-def compared(recipe: Recipe, differences: Rows) -> list[str]:
-    """ncs4cvr minus each other model, with the interval; bold where it excludes 0."""
+def compared(recipe: Recipe, differences: Rows, ours: str = OURS) -> list[str]:
+    """A model minus each other, with the interval; bold where it excludes 0."""
     if not differences:
         return []
     lines = _differences(recipe, differences)
     return [
-        f"AUC of {OURS} minus that of the other model, 95 % interval, and in how many seeds it is "
+        f"AUC of {ours} minus that of the other model, 95 % interval, and in how many seeds it is "
         "higher:",
         "",
         *table(["against", *(f"{o} AUC" for o in judged_outputs(recipe))], lines),
@@ -159,6 +159,7 @@ def search(costs: Rows) -> list[str]:
             "{:.0f} ± {:.0f}".format(*c["search_seconds"]),
             "{:.0f} ± {:.0f}".format(*c["joint_seconds"]),
             "{:.2f} ± {:.2f}".format(*c["ratio"]),
+            "{:.0f} ± {:.0f}".format(*c["soft_label_seconds"]),
             f"{c['search_rows']:,.0f}",
             f"{c['joint_rows']:,.0f}",
             f"{decimal(c['watched'][0])} ± {decimal(c['watched'][1])}",
@@ -167,7 +168,7 @@ def search(costs: Rows) -> list[str]:
     ]
     if not lines:
         return []
-    header = ["model", "search, s", "joint training, s", "ratio"]
+    header = ["model", "search, s", "joint training, s", "ratio", "soft labels, s more"]
     header += ["rows x copies searched", "rows trained jointly", "validation of the joint model"]
     return ["### What the search costs", "", *table(header, lines)]
 

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ncs4cvr.models import lottery, sparsity, starts, training
+from ncs4cvr.models import lottery, soft_labels, sparsity, starts, training
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.soft_labels import SoftLabels
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import sizes
@@ -63,14 +64,38 @@ class Bench:
         self.judged = {ours: self.data.split(self.recipe, theirs) for ours, theirs in named.items()}
 
 
+class Timed(SoftLabels):
+    """Soft labels whose making is timed apart from the search."""
+
+    seconds = 0.0
+
+    def add(self, model: Ranker) -> None:
+        """As `SoftLabels.add`."""
+        began = time.monotonic()
+        super().add(model)
+        self.seconds += time.monotonic() - began
+
+
 def search(cell: Cell, bench: Bench) -> None:
     """Finds the cell's tickets."""
     recipe = cell.recipe
     reset_peak()
     began = time.monotonic()
-    found = lottery.find_tickets(recipe, bench.sizes, bench.train, bench.valid, bench.rows, {})
-    seconds = time.monotonic() - began
+    soft = Timed(recipe, bench.train)
+    found = lottery.find_tickets(
+        recipe,
+        bench.sizes,
+        bench.train,
+        bench.valid,
+        bench.rows,
+        {},
+        soft if recipe.soft_labels == "rounds" else None,
+    )
+    seconds = time.monotonic() - began - soft.seconds
     shutil.rmtree(cell.arrays, ignore_errors=True)
+    if soft.rounds:
+        facts = {**found.facts, soft_labels.FACTS: soft.save(str(cell.arrays))}
+        found = dataclasses.replace(found, facts=facts)
     found.save(str(cell.arrays))
     steps = [r["steps"] for r in found.facts["rounds"]]
     # A step trains one copy of the network per task; warming up trains the joint model.
@@ -82,6 +107,7 @@ def search(cell: Cell, bench: Bench) -> None:
             "model": cell.model,
             "seed": recipe.seed,
             "seconds": seconds,
+            "soft_label_seconds": soft.seconds,
             "rows_times_copies": trained,
             "peak_mb": peak_mb(),
             "facts": dict(found.facts),
@@ -101,9 +127,15 @@ def train(cell: Cell, bench: Bench) -> None:
     recipe = cell.recipe
     reset_peak()
     began = time.monotonic()
+    train = bench.train
     found = Tickets.load(str(cell.search.arrays)) if cell.search else None
+    if found and cell.search and recipe.soft_labels == "rounds":
+        where = str(cell.search.arrays)
+        train, _ = soft_labels.given(recipe, train, bench.rows, found, where)
+    if recipe.sharing != "ncs4cvr":
+        found = None
     model = starts.joint_model(recipe, bench.sizes, bench.train, bench.rows, found)
-    clock = Clock(bench.train, bench.valid)
+    clock = Clock(train, bench.valid)
     with tempfile.TemporaryDirectory() as checkpoint:
         history = training.fit(
             model,

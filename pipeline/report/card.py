@@ -160,6 +160,11 @@ def _making(facts: Facts) -> Iterator[str]:
             f"{words.count(training['parameters'])} parameters, {len(training['epochs'])} epochs, "
             f"the best was {training['best_epoch']}."
         )
+        if training.get("soft_labels"):
+            lines.append(
+                f"It learned what {training['soft_labels']} rounds of the ticket search say of the "
+                "training rows on average, in place of the labels."
+            )
     if serving:
         lines.append(
             f"Files {words.megabytes(serving['model_bytes'])}; memory after load "

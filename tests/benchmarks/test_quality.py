@@ -61,6 +61,22 @@ def test_controls_take_the_tickets_of_ncs4cvr(plan, models):
     assert plan.cell(models["ncs4cvr"], 2).search.path != ours.search.path
 
 
+def test_what_learns_soft_labels_takes_the_search_of_ncs4cvr(plan, models):
+    ours = plan.cell(models["ncs4cvr"], 1)
+    assert ours.recipe.soft_labels == "off"
+    for name in ("soft", "soft_random", "soft_mmoe"):
+        cell = plan.cell(models[name], 1)
+        assert cell.recipe.soft_labels == "rounds"
+        assert cell.search.path == ours.search.path
+    assert ours.search.recipe.soft_labels == "rounds"
+
+
+def test_a_recipe_with_soft_labels_changes_no_other_row(plan, models):
+    taught = dataclasses.replace(plan, recipe=RECIPE.replace(soft_labels="rounds"))
+    for name in ("ncs4cvr", "mmoe", "random", "soft"):
+        assert taught.cell(models[name], 1).path == plan.cell(models[name], 1).path
+
+
 def test_a_cell_is_another_with_another_seed_setting_or_data(plan, models, cell):
     others = [
         plan.cell(models["shared_bottom"], 2),

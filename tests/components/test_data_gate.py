@@ -174,6 +174,13 @@ def test_the_blessing_says_which_statistics_passed(artifacts, tmp_path):
     assert artifacts["blessing"][0].get_int_custom_property(data_gate.PASSED) == 7
 
 
+def test_a_feature_without_any_value_is_named(artifacts):
+    recipe = OFF.replace(features=(Feature("tab"), Feature("tag", column="tags"), Feature("tags")))
+    told = "tags in all splits: expected values, for feature tag, tags; came: none in any row"
+    with pytest.raises(DataRefused, match=told):
+        run_gate(artifacts, recipe)
+
+
 @pytest.mark.parametrize(
     ("artifact", "folder", "where"),
     [

@@ -89,6 +89,17 @@ def test_two_workers_find_the_tickets_of_one(world, recipe, tmp_path, ways):
     assert [r["steps"] for r in two.facts["rounds"]] == [50, 50, 50]
 
 
+@WAYS
+def test_two_workers_learn_the_soft_labels_of_one(world, recipe, fn_args, tmp_path, ways):
+    recipe = recipe.replace(**FIFTY, rounds=1, soft_labels="rounds")
+    splits = (f"{world.folder}/train*", f"{world.folder}/valid*", f"{world.folder}/graph")
+    for name, changes in (("one", {}), ("two", ways)):
+        changed, folder = recipe.replace(**changes), tmp_path / name
+        trainer.search_fn(changed.to_json(), *splits, str(folder / "found"))
+        trainer.run_fn(fn_args(changed, folder, tickets=str(folder / "found")))
+    _assert_alike(_weights(tmp_path / "two"), _weights(tmp_path / "one"))
+
+
 @pytest.mark.e2e
 def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
     world, recipe, fn_args, tmp_path

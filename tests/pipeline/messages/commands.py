@@ -99,6 +99,10 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         case("rollback: nothing before", "rollback runs/small", USAGE, "no whole version",
              "lies before 7", "whole ones", world="model"),
         # -- what a run left -----------------------------------------------------------------
+        case("tickets without soft labels", "run mine.py --tickets runs/small "
+             "--set soft_labels=rounds", FAULT, "Trainer: the tickets in", "have no soft labels",
+             "search with soft_labels=rounds", world="finished", slow=True,
+             files={"mine.py": recipe()}),
         case("no tickets", "tickets runs/none", USAGE, "no tickets in runs/none", "tickets.json"),
         case("broken tickets", "tickets t", REFUSED, "the tickets in", "t are broken",
              "search again", files={"t/tickets.json": "{}", "t/tickets.npz": "noise"}),

@@ -258,6 +258,24 @@ def cases(Case, recipe, USAGE, **_):
             {"mine.py": recipe('(Gate("ctr_auc", at_least=0.2, min_positives=10),)', "()")},
         ),
         Case(
+            "a packed ticket without tickets",
+            "run mine.py --set sharing=mmoe --set weights=bf16",
+            USAGE,
+            ("mine.py: weights='bf16'", "sharing='mmoe' has no tickets", "set weights=f32"),
+            {"mine.py": recipe()},
+        ),
+        Case(
+            "ESMM without a conversion",
+            "run mine.py --set sharing=esmm",
+            USAGE,
+            ("mine.py: sharing='esmm'", "whose `given` is another task's label", "are of click"),
+            {
+                "mine.py": recipe(
+                    'Task("cvr", "conversion", given="click")', 'Task("cvr", "conversion")'
+                )
+            },
+        ),
+        Case(
             "not three splits",
             "run mine.py",
             USAGE,

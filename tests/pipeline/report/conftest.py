@@ -80,7 +80,7 @@ FACTS = {
     "sharing": {"kind": "ncs4cvr", "control": "", "hidden": [5],
                 "tickets": {"source": "TicketSearch", "tasks": ["ctr", "cvr"], "layers": [LAYER],
                             "total": LAYER, "rounds": ROUNDS, "chosen": {"ctr": 1, "cvr": 1}}},
-    "training": {"best_epoch": 1, "epochs": [{"ctr_auc": 0.7}], "seconds": 9.0,
+    "training": {"best_epoch": 1, "soft_labels": 0, "epochs": [{"ctr_auc": 0.7}], "seconds": 9.0,
                  "parameters": 1234, "model_bytes": 5000,
                  "tensorboard": "tensorboard --logdir runs/tiny/artifacts/Trainer/model_run"},
     "model": {"split": "test", "verdict": "blessed", "blessed": True,
