@@ -130,7 +130,7 @@ def given(
         raise ValueError(f"the soft labels in {folder} are not of these rows; {cure}") from error
     if has != rows:
         raise ValueError(
-            f"the soft labels in {folder} are of {has:,} rows, expected {rows:,}; {cure}"
+            f"{folder}: {has:,} rows have soft labels, the training split has {rows:,}; {cure}"
         )
     log.info("joint training learns what %d rounds of the search say", facts["rounds"])
     return taught, facts["rounds"]

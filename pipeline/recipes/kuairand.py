@@ -99,6 +99,7 @@ RECIPE = Recipe(
     hidden=(256, 128, 64),
     batch_size=512,
     patience=0,  # a second pass learns the ids of single users and videos by heart
+    soft_labels="rounds",
     embeddings="int8",
     attribution="KuaiRand-Pure, Gao et al. (CIKM 2022, doi 10.1145/3511808.3557624), CC BY-SA 4.0",
     data_schema="kuairand.pbtxt",

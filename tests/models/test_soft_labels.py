@@ -106,7 +106,7 @@ def test_a_file_that_lost_its_end_is_refused(world, recipe, teachers, tmp_path, 
     with tf.io.TFRecordWriter(str(path)) as out:
         for record in whole[:2]:
             out.write(record.numpy())
-    with pytest.raises(ValueError, match="are of 200 rows, expected 300"):
+    with pytest.raises(ValueError, match="200 rows have soft labels, the training split has 300"):
         soft_labels.given(recipe, train, 300, _facts(), str(tmp_path))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match="not of these rows"):

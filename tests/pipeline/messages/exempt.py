@@ -6,7 +6,9 @@ EVALUATOR = "of TFMA's metrics: tests/components/test_batch_metrics.py"
 INSIDE = "caught, or told as part of another message"
 DISK = "a disk that fails; tests/components/test_versions.py"
 CLIENT = "of the kit's client, a script by itself: tests/pipeline/kit/test_client.py"
-WORKERS = "of one worker of several: tests/models/test_workers.py and test_together.py"
+WORKERS = (
+    "of one worker of several: tests/models/test_workers.py, test_together.py, test_soft_labels.py"
+)
 KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 
 #: The longest fixed piece of a message -> why it is not on the page.
@@ -20,6 +22,9 @@ EXEMPT = {
     "; was VideoLogExampleGen run?": DEFECT,
     ": the tickets are for tasks": TRAINING,
     "is for the weights that tickets keep, and sharing": TRAINING,
+    "are not of these rows;": TRAINING,
+    "rows have soft labels, the training split has": TRAINING,
+    "train; let as many search as train, or set soft_labels=off": WORKERS,
     "differs from the trained model by": DEFECT,
     "takes no tickets; use sharing='ncs4cvr'": TRAINING,
     "has 0 rows; widen the split's days": TRAINING,
