@@ -6,7 +6,8 @@
 Trains the dense parts once (tickets of real searches, of single connections and in blocks, at five
 sparsities; kept in ROOT/bench),
 exports every variant, and times them in turns in a C++ program over TensorFlow's own loader; then
-the whole model of the run. `--quick` takes one network, two sparsities and few rounds. Writes
+the whole model of the run. `--quick` takes one network, two sparsities and few rounds, `--whole`
+measures the whole model alone and leaves the other rows as they are. Writes
 docs/benchmarks/serving.md, .json and pictures.
 """
 
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     docs = Path(options.docs) if options.docs else None if options.quick else DOCS
     if not options.page_only:
         rows = measured(options)
-        page.write_json(docs or Path(options.root) / "bench" / "serving", options, rows)
+        where = docs or Path(options.root) / "bench" / "serving"
+        (page.replace_whole if options.whole else page.write_json)(where, options, rows)
     if docs:
         page.write(docs)
     return 0
@@ -54,7 +56,7 @@ def measured(options: argparse.Namespace) -> list[dict]:
     except NoRun as error:
         raise SystemExit(f"serving: {error}") from error
     program = cpp.build(kept)
-    sizes = SIZES[:1] if options.quick else SIZES
+    sizes = () if options.whole else SIZES[:1] if options.quick else SIZES
     removed = REMOVED[1::2] if options.quick else REMOVED
     rounds = 8 if options.quick else options.rounds
     rows = []
@@ -87,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--root", default="runs", help="where runs are kept (default: runs)")
     p.add_argument("--rounds", type=int, default=40, help="timed turns of each case (40)")
     p.add_argument("--quick", action="store_true", help="little of it; writes no page")
+    p.add_argument("--whole", action="store_true", help="the whole model alone")
     p.add_argument("--page-only", action="store_true", help="write the page from the .json")
     p.add_argument("--docs", help=f"where the page goes (default: {DOCS}; none with --quick)")
     return p

@@ -23,6 +23,7 @@ from quality_parts.models import SOFT, Model, searches
 from quality_parts.plan import Plan
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,28 @@ def write(report: Report) -> None:
         recipe, cells, report.curve, test, options.replicates
     )
     drawn = pictures.draw(recipe, cells, rows, compared, curve, folder)
+    shown = {name: f"\n![{says}]({name})" for name, says in drawn}
+    of_curve = shown.pop(f"quality_{recipe.name}_sparsity.png", "")
     blocks = [
         text,
         *tables.probabilities(recipe, rows),
         *tables.costs(rows),
         *tables.search(costs),
-        *tables.curve(recipe, curve, by_sparsity),
         *tables.settings(report),
-        *(f"\n![{says}]({name})" for name, says in drawn),
+        *shown.values(),
     ]
     put_block(folder / "quality.md", recipe.name, "\n".join(blocks))
-    put_rows(folder / "quality.json", recipe.name, [*rows, *curve])
+    if curve:
+        seeds = sorted({c.recipe.seed for c in report.curve})
+        made = f"{made_by()}. Seeds {', '.join(map(str, seeds))}."
+        blocks = [*tables.curve(recipe, curve, by_sparsity, made), of_curve]
+        put_block(folder / "quality.md", f"{recipe.name}, sparsity", "\n".join(blocks))
+    put_rows(folder / "quality.json", recipe.name, rows, curve)
 
 
-def put_block(page: Path, dataset: str, text: str) -> None:
-    """Replaces a data set's block in the page, or appends it; all other text stays."""
-    begin, end = f"<!-- {dataset}: made by the benchmark -->", f"<!-- {dataset}: end -->"
+def put_block(page: Path, name: str, text: str) -> None:
+    """Replaces a block in the page by its name, or appends it; all other text stays."""
+    begin, end = f"<!-- {name}: made by the benchmark -->", f"<!-- {name}: end -->"
     old = page.read_text(encoding="utf-8") if page.exists() else "# Ways of sharing\n"
     block = f"{begin}\n{text.strip()}\n{end}"
     found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
@@ -98,10 +105,11 @@ def put_block(page: Path, dataset: str, text: str) -> None:
     write_whole(page, new.encode())
 
 
-def put_rows(path: Path, dataset: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces a data set's rows in the file; those of others stay."""
+def put_rows(path: Path, dataset: str, rows: Rows, curve: Rows) -> None:
+    """Replaces a data set's rows in the file, those of its curve where there is a new one."""
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    every = [*(row for row in old if row["dataset"] != dataset), *rows]
+    kept = [r for r in old if r["dataset"] != dataset or ("@" in r["model"] and not curve)]
+    every = [*kept, *rows, *curve]
     lines = ",\n".join(json.dumps(row) for row in every)
     write_whole(path, f"[\n{lines}\n]\n".encode())
 

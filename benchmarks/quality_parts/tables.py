@@ -173,10 +173,8 @@ def search(costs: Rows) -> list[str]:
     return ["### What the search costs", "", *table(header, lines)]
 
 
-def curve(recipe: Recipe, rows: Rows, differences: Mapping[str, Rows]) -> list[str]:
+def curve(recipe: Recipe, rows: Rows, differences: Mapping[str, Rows], made: str) -> list[str]:
     """AUC against sparsity, and the differences to controls and shared-bottom at each."""
-    if not rows:
-        return []
     outputs = judged_outputs(recipe)
     lines = [
         line
@@ -184,7 +182,9 @@ def curve(recipe: Recipe, rows: Rows, differences: Mapping[str, Rows]) -> list[s
         for line in _differences(recipe, found, f"{ours} - ")
     ]
     return [
-        "### Sparsity",
+        f"## {recipe.name}: sparsity",
+        "",
+        made,
         "",
         *_metrics(rows, [f"{o}_auc" for o in outputs]),
         *table(["difference", *(f"{o} AUC" for o in outputs)], lines),

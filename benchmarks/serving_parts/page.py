@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from page_parts import machine
 from serving_parts import pictures
@@ -28,32 +29,52 @@ FASTER = {  # (removed, batch) -> at least so many times faster, one thread
     (0.95, 1024): 3.4,
     (0.98, 1024): 4.7,
 }
+WHOLE = ("whole", "request")  # kinds of the whole model's rows
 Rows = list[dict]
 
 
 def write_json(folder: Path, options: argparse.Namespace, rows: Rows) -> None:
     """Keeps what was measured, and on what."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = _about(options)
+    _put(folder, {"about": about, "about_whole": about, "rows": rows})
+
+
+def replace_whole(folder: Path, options: argparse.Namespace, rows: Rows) -> None:
+    """Keeps the rows of the whole model in place of those before, and on what they were made."""
+    made = _made(folder)
+    others = [r for r in made["rows"] if r["kind"] not in WHOLE]
+    _put(folder, {**made, "about_whole": _about(options), "rows": [*others, *rows]})
+
+
+def _about(options: argparse.Namespace) -> dict[str, Any]:
     import tensorflow as tf
 
-    about = {
+    return {
         **machine.facts(),
         "tensorflow": tf.__version__,
         "recipe": options.recipe,
         "rounds": options.rounds,
         "load_average": round(os.getloadavg()[2], 1),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"about": about, "rows": rows}, indent=1)
+
+
+def _put(folder: Path, made: dict[str, Any]) -> None:
+    text = json.dumps(made, indent=1)
     (folder / "serving.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _made(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "serving.json").read_text(encoding="utf-8"))
 
 
 def write(folder: Path) -> None:
     """The page and its pictures, from the .json alone; the prose file says what it means."""
-    made = json.loads((folder / "serving.json").read_text(encoding="utf-8"))
+    made = _made(folder)
     about, rows = made["about"], made["rows"]
     networks = list(dict.fromkeys(r["network"] for r in rows if r["kind"] == "bytes"))
     parts = [_head(about), (Path(__file__).parent / "found.md").read_text(encoding="utf-8")]
-    parts += [_targets(rows, networks[0]), _whole(rows)]
+    parts += [_targets(rows, networks[0]), _whole(made["about_whole"], rows)]
     for network in networks:
         parts += [f"## {network}\n", _quality(rows, network)]
         parts += [_sizes(rows, network), _loads(rows, network)]
@@ -144,8 +165,8 @@ def _targets(rows: Rows, network: str) -> str:
     return f"## Targets\n\n{told}\n\n" + _table(["what", "target", "measured", ""], lines)
 
 
-def _whole(rows: Rows) -> str:
-    found, requests = _of(rows, "whole"), _of(rows, "request")
+def _whole(about: dict, rows: Rows) -> str:
+    found, requests = (_of(rows, kind) for kind in WHOLE)
     if not found:
         return ""
     aucs = [k for k in found[0] if k.endswith("_auc")]
@@ -175,8 +196,9 @@ def _whole(rows: Rows) -> str:
         for r in requests
     ]
     return (
-        f"## The whole model of `{found[0]['recipe']}`\n\nEmbeddings and vocabularies included; "
-        "AUC on the test split.\n\n"
+        f"## The whole model of `{found[0]['recipe']}`\n\n{about['date']}, {about['machine']}, "
+        f"TensorFlow {about['tensorflow']}, load average {about['load_average']}. Embeddings and "
+        "vocabularies included; AUC on the test split.\n\n"
         + _table(head, lines)
         + f"\nOne request of 1 user and {requests[0]['candidates']} candidates, against "
         f"`predict` of as many rows by the dense export:\n\n" + _table(head2, lines2)

@@ -96,7 +96,9 @@ RECIPE = Recipe(
         Gate("cvr_calibration", at_least=0.8, at_most=1.25),
     ),
     slices=("tab", "user_active_degree"),
-    hidden=(256, 128, 64),
+    hidden=(256, 128),
+    learning_rate=2e-3,
+    keep=0.05,  # no worse on validation than .2, and faster to serve
     batch_size=512,
     patience=0,  # a second pass learns the ids of single users and videos by heart
     soft_labels="rounds",

@@ -190,12 +190,18 @@ def test_a_new_run_keeps_the_pages_other_text(tmp_path):
     assert "first" not in text
 
 
-def test_rows_of_other_data_sets_stay(tmp_path):
+def test_rows_of_other_data_sets_and_of_a_curve_that_was_not_made_anew_stay(tmp_path):
     from quality_parts.page import put_rows
 
+    def row(dataset, model, seed):
+        return {"dataset": dataset, "model": model, "seed": seed}
+
     path = tmp_path / "quality.json"
-    put_rows(path, "a", [{"dataset": "a", "seed": 1}])
-    put_rows(path, "b", [{"dataset": "b", "seed": 1}])
-    put_rows(path, "a", [{"dataset": "a", "seed": 2}])
-    rows = json.loads(path.read_text())
-    assert sorted((r["dataset"], r["seed"]) for r in rows) == [("a", 2), ("b", 1)]
+    put_rows(path, "a", [row("a", "mmoe", 1)], [row("a", "mmoe@50%", 1)])
+    put_rows(path, "b", [row("b", "mmoe", 1)], [])
+    put_rows(path, "a", [row("a", "mmoe", 2)], [])
+    rows = [row("a", "mmoe@50%", 1), row("b", "mmoe", 1), row("a", "mmoe", 2)]
+    assert json.loads(path.read_text()) == rows
+    put_rows(path, "a", [row("a", "mmoe", 3)], [row("a", "mmoe@50%", 3)])
+    rows = [row("b", "mmoe", 1), row("a", "mmoe", 3), row("a", "mmoe@50%", 3)]
+    assert json.loads(path.read_text()) == rows
