@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 INK, FAINT, GRID = "#22303c", "#8a97a3", "#e4e8eb"
-COLORS = ("#0b6e99", "#d1603d", "#5a8f4e", "#8a5aa8", "#c2952b", "#22303c", "#8a97a3")
+COLORS = ("#0b6e99", "#d1603d", "#5a8f4e", "#8a5aa8", "#c2952b")
 STYLE = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -136,7 +136,7 @@ def _sparsity(recipe: Recipe, rows: Rows, curve: Rows):
                 capsize=3,
                 label=kind,
             )
-        for color, (model, own) in zip(COLORS[5:], bands.items()):
+        for color, (model, own) in zip((INK, FAINT), bands.items()):
             values = [r["metrics"][metric] for r in own]
             mean = np.mean(values)
             error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
