@@ -99,7 +99,7 @@ def _speeds(
 
 
 def _case(folder: Path, signature: str, rows: list[bytes], calls: int = 1) -> cpp.Case:
-    columns = FEEDS[signature](Model(str(folder), MISSING), rows)
+    columns = FEEDS[signature](Model(str(folder), MISSING), tuple(rows))
     return cpp.case(str(folder), signature, columns, calls)
 
 
