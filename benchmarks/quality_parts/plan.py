@@ -108,7 +108,8 @@ class Plan:
                 search = ("keep", "rounds", "warmup_steps", "prune_scope")
                 drawn |= {n: getattr(self.recipe, n) for n in search}
         shape = drawn.pop("shape")
-        if not number and len(shape) == len(self.recipe.hidden):
+        own = model.fixed["sharing"] == "ncs4cvr" and "tower" not in drawn
+        if not number and (own or len(shape) == len(self.recipe.hidden)):
             shape = self.recipe.hidden
         recipe = self._base(model).replace(**{**drawn, **model.fixed})
         hidden = sizes.scaled(recipe, shape, self.budget, self.inputs)
