@@ -98,6 +98,7 @@ RECIPE = Recipe(
     slices=("tab", "user_active_degree"),
     hidden=(256, 128),
     learning_rate=2e-3,
+    warm_learning_rate=2e-4,  # a day's labels alone are noisier than soft labels of a window
     keep=0.05,  # no worse on validation than .2, and faster to serve
     batch_size=512,
     patience=0,  # a second pass learns the ids of single users and videos by heart
