@@ -81,7 +81,7 @@ def DataGate(
     expected = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
     wanted = Recipe.from_json(recipe)
     complaints = [
-        *_without_values(expected, wanted),
+        *_without_values(statistics, wanted),
         *_all_complaints(anomalies.uri, "Split-", "in {}", expected),
         *_all_complaints(drift.uri, "SplitPair-", "against the run before, {}", expected),
         *_all_complaints(skew.uri, "SplitPair-", "between splits, {}", expected),
@@ -96,9 +96,12 @@ def DataGate(
     io_utils.write_string_file(f"{blessing.uri}/BLESSED", "")
 
 
-def _without_values(schema: schema_pb2.Schema, recipe: Recipe) -> Iterator[str]:
-    """Columns that features are made of and a schema that was inferred has not seen."""
-    known = {feature.name for feature in schema.feature}
+def _without_values(statistics: artifact.Artifact, recipe: Recipe) -> Iterator[str]:
+    """Columns that features are made of, and that no example of any split has."""
+    known: set[str] = set()
+    for split in artifact_utils.decode_split_names(statistics.split_names):
+        proto = stats_artifact_utils.load_statistics(statistics, split).proto()
+        known |= {".".join(f.path.step) or f.name for f in proto.datasets[0].features}
     for column in dict.fromkeys(f.column for f in recipe.features if f.column not in known):
         of = ", ".join(f.name for f in recipe.features if f.column == column)
         yield f"{column} in all splits: expected values, for feature {of}; came: none in any row"

@@ -1,6 +1,7 @@
 """The gate lets clean data through and says what is wrong with the rest."""
 
 import json
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -149,7 +150,20 @@ def artifacts(tmp_path):
     for name, artifact in made.items():
         artifact.uri = str(tmp_path / name)
     made["statistics"].id = 7
+    with_statistics(made["statistics"], {"train": 10})
     return {name: [artifact] for name, artifact in made.items()}
+
+
+def with_statistics(artifact, rows):
+    """Statistics of splits in which every row has a `tab`."""
+    artifact.split_names = json.dumps(list(rows))
+    for split, count in rows.items():
+        folder = Path(artifact.uri) / f"Split-{split}"
+        folder.mkdir(parents=True, exist_ok=True)
+        features = [number("tab", [0, 14], count)]
+        data = statistics_pb2.DatasetFeatureStatistics(num_examples=count, features=features)
+        made = statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
+        (folder / "FeatureStats.pb").write_bytes(made.SerializeToString())
 
 
 def run_gate(artifacts, recipe=OFF):
@@ -199,13 +213,7 @@ def test_the_gate_reads_every_validator(artifacts, tmp_path, artifact, folder, w
 @pytest.fixture
 def counted(artifacts, tmp_path):
     """The artifacts of a log of 4 rows: 3 examples of train and one dead letter."""
-    artifacts["statistics"][0].split_names = '["train"]'
-    (tmp_path / "statistics/Split-train").mkdir(parents=True)
-    data = statistics_pb2.DatasetFeatureStatistics(num_examples=3)
-    statistics = statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
-    (tmp_path / "statistics/Split-train/FeatureStats.pb").write_bytes(
-        statistics.SerializeToString()
-    )
+    with_statistics(artifacts["statistics"][0], {"train": 3})
     letters = DeadLetters()
     letters.uri = str(tmp_path / "letters")
     (tmp_path / "letters").mkdir()
@@ -247,13 +255,8 @@ def days(artifacts, tmp_path):
         )
     )
     artifacts["examples"][0].split_names = '["train", "test"]'
-    artifacts["statistics"][0].split_names = '["train", "test"]'
+    with_statistics(artifacts["statistics"][0], {"train": 1000, "test": 200})
     for split, dates in (("train", range(1, 6)), ("test", (6,))):
-        (tmp_path / f"statistics/Split-{split}").mkdir(parents=True)
-        data = statistics_pb2.DatasetFeatureStatistics(num_examples=200 * len(dates))
-        (tmp_path / f"statistics/Split-{split}/FeatureStats.pb").write_bytes(
-            statistics_pb2.DatasetFeatureStatisticsList(datasets=[data]).SerializeToString()
-        )
         (tmp_path / f"examples/Split-{split}").mkdir(parents=True)
         path = str(tmp_path / f"examples/Split-{split}/part-0.gz")
         with tf.io.TFRecordWriter(path, "GZIP") as out:
