@@ -67,7 +67,8 @@ class SoftLabels:
         with tf.io.TFRecordWriter(_file(folder, self.train.workers)) as out:
             for first in range(0, len(rows), BLOCK):
                 out.write(tf.io.serialize_tensor(rows[first : first + BLOCK]).numpy())
-        return {"rounds": self.rounds, "workers": self.train.workers.count}
+        tasks = [task.name for task in self.recipe.tasks]
+        return {"rounds": self.rounds, "workers": self.train.workers.count, "tasks": tasks}
 
 
 def given(
@@ -106,8 +107,9 @@ def given(
             f"the soft labels in {folder} are for {facts['workers']} workers, and {workers.count} "
             "train; let as many search as train, or set soft_labels=off"
         )
-    names = [losses.soft(task.name) for task in recipe.tasks]
-    label = recipe.tasks[0].label
+    # In the search's order of tasks, which a recipe that takes its tickets need not have.
+    names = [losses.soft(name) for name in facts["tasks"]]
+    (label,) = (task.label for task in recipe.tasks if task.name == facts["tasks"][0])
 
     @plain
     def with_soft_labels(block, record):
@@ -126,8 +128,10 @@ def given(
     taught = train.beside(records, with_soft_labels)
     try:
         has = taught.count()
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        raise ValueError(f"the soft labels in {folder} are not of these rows; {cure}") from error
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"the soft labels in {folder} are damaged, or not of these rows; {cure}"
+        ) from error
     if has != rows:
         raise ValueError(
             f"{folder}: {has:,} rows have soft labels, the training split has {rows:,}; {cure}"

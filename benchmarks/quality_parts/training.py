@@ -82,20 +82,12 @@ def search(cell: Cell, bench: Bench) -> None:
     reset_peak()
     began = time.monotonic()
     soft = Timed(recipe, bench.train)
-    found = lottery.find_tickets(
-        recipe,
-        bench.sizes,
-        bench.train,
-        bench.valid,
-        bench.rows,
-        {},
-        soft if recipe.soft_labels == "rounds" else None,
-    )
+    of = (bench.sizes, bench.train, bench.valid, bench.rows)
+    found = lottery.find_tickets(recipe, *of, {}, soft)
     seconds = time.monotonic() - began - soft.seconds
     shutil.rmtree(cell.arrays, ignore_errors=True)
-    if soft.rounds:
-        facts = {**found.facts, soft_labels.FACTS: soft.save(str(cell.arrays))}
-        found = dataclasses.replace(found, facts=facts)
+    facts = {**found.facts, soft_labels.FACTS: soft.save(str(cell.arrays))}
+    found = dataclasses.replace(found, facts=facts)
     found.save(str(cell.arrays))
     steps = [r["steps"] for r in found.facts["rounds"]]
     # A step trains one copy of the network per task; warming up trains the joint model.

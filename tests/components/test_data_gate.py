@@ -73,9 +73,12 @@ def common(stats, present, rows):
 
 
 def found(*features, rows=10):
+    return tfdv.validate_statistics(statistics_of(*features, rows=rows), schema())
+
+
+def statistics_of(*features, rows):
     data = statistics_pb2.DatasetFeatureStatistics(num_examples=rows, features=features)
-    statistics = statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
-    return tfdv.validate_statistics(statistics, schema())
+    return statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
 
 
 def clean():
@@ -160,9 +163,7 @@ def with_statistics(artifact, rows):
     for split, count in rows.items():
         folder = Path(artifact.uri) / f"Split-{split}"
         folder.mkdir(parents=True, exist_ok=True)
-        features = [number("tab", [0, 14], count)]
-        data = statistics_pb2.DatasetFeatureStatistics(num_examples=count, features=features)
-        made = statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
+        made = statistics_of(number("tab", [0, 14], count), rows=count)
         (folder / "FeatureStats.pb").write_bytes(made.SerializeToString())
 
 

@@ -14,7 +14,9 @@ TASKS = ("ctr", "cvr")
 
 
 def _facts(**changes):
-    return Tickets({}, [], {soft_labels.FACTS: {"rounds": 2, "workers": 1}, **changes})
+    return Tickets(
+        {}, [], {soft_labels.FACTS: {"rounds": 2, "workers": 1, "tasks": list(TASKS)}, **changes}
+    )
 
 
 def _mean(models, batch):
@@ -39,7 +41,7 @@ def taught(request, world, recipe, teachers, tmp_path, monkeypatch):
     for model in teachers:
         soft.add(model)
     facts = soft.save(str(tmp_path))
-    assert facts == {"rounds": 2, "workers": 1}
+    assert facts == {"rounds": 2, "workers": 1, "tasks": list(TASKS)}
     split, rounds = soft_labels.given(recipe, train, 300, _facts(), str(tmp_path))
     assert rounds == 2
     return split
@@ -90,7 +92,7 @@ def saved(world, recipe, teachers, tmp_path):
 
 
 def test_soft_labels_of_other_rows_are_refused(world, recipe, saved):
-    with pytest.raises(ValueError, match="not of these rows; search again"):
+    with pytest.raises(ValueError, match="damaged, or not of these rows; search again"):
         soft_labels.given(recipe, world.valid, 150, _facts(), saved)
 
 
@@ -111,6 +113,21 @@ def test_a_file_that_lost_its_end_is_refused(world, recipe, teachers, tmp_path, 
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match="not of these rows"):
         soft_labels.given(recipe, train, 300, _facts(), str(tmp_path))
+
+
+def test_a_file_that_is_gone_is_refused(world, recipe, tmp_path):
+    with pytest.raises(ValueError, match="damaged, or not of these rows; search again"):
+        soft_labels.given(recipe, world.train, 300, _facts(), str(tmp_path))
+
+
+def test_a_recipe_with_the_tasks_in_another_order_learns_each_from_its_own(
+    world, recipe, teachers, saved
+):
+    other = recipe.replace(tasks=recipe.tasks[::-1])
+    split, _ = soft_labels.given(other, world.train, 300, _facts(), saved)
+    batch = next(iter(split.in_order()))
+    for task, expected in teachers[0](batch).items():
+        np.testing.assert_allclose(batch[losses.soft(task)], expected, rtol=1e-5)
 
 
 def test_tickets_of_a_search_without_them_are_refused(world, recipe):

@@ -22,7 +22,7 @@ EXEMPT = {
     "; was VideoLogExampleGen run?": DEFECT,
     ": the tickets are for tasks": TRAINING,
     "is for the weights that tickets keep, and sharing": TRAINING,
-    "are not of these rows;": TRAINING,
+    "are damaged, or not of these rows;": TRAINING,
     "rows have soft labels, the training split has": TRAINING,
     "train; let as many search as train, or set soft_labels=off": WORKERS,
     "differs from the trained model by": DEFECT,
