@@ -88,6 +88,8 @@ class Batches:
         size = sum(sizes[f] for f in files)
         records = tf.data.TFRecordDataset(files, "GZIP", num_parallel_reads=min(4, len(files)))
         blocks = records.batch(BLOCK).map(read, num_parallel_calls=2, deterministic=True)
+        if after:
+            blocks = blocks.rebatch(BLOCK)
         self.blocks = blocks.cache() if size <= CACHE_BYTES else blocks
 
     def epoch(self, number: int, batch_size: int, seed: int) -> tf.data.Dataset:

@@ -118,8 +118,8 @@ class Network(tfrs.models.Model):
         self, t: int, inputs, logit: tf.Tensor, parent: tf.Tensor | None, counts: tf.Tensor
     ) -> tf.Tensor:
         task, of_rows = self.recipe.tasks[t], losses.LOSSES[self.recipe.tasks[t].loss]
-        if (soft := losses.soft(task.name)) in inputs:
-            return losses.mean(losses.bce(_column(inputs, soft), logit), counts[0])
+        if losses.soft(task.name) in inputs:
+            return losses.mean(losses.bce(self._soft(t, inputs), logit), counts[0])
         label, given = _column(inputs, task.label), tf.ones_like(logit)
         if task.given:
             given = _column(inputs, task.given)
@@ -131,6 +131,13 @@ class Network(tfrs.models.Model):
         else:
             rows = of_rows(label, logit) + losses.above(logit, parent)
         return losses.mean(rows, counts[0])
+
+    def _soft(self, t: int, inputs) -> tf.Tensor:
+        """A task's soft label, in the sample space of its logit."""
+        own = _column(inputs, losses.soft(self.recipe.tasks[t].name))
+        if t not in self.parents or self.sharing.sample_space != "marginal":
+            return own
+        return own * self._soft(self.parents[t], inputs)
 
     def compute_loss(self, inputs, training: bool = False) -> tf.Tensor:
         """Sum of the tasks' losses."""

@@ -1,13 +1,20 @@
-"""What the rounds of a ticket search hand on to joint training, beside tickets: soft labels.
+"""Soft labels: what models say of the training rows, learned in place of their labels.
 
-Every round trains each task's own network once. Their mean is steadier than any of them, and than
-the labels of single rows; joint training under the tickets may learn from it in place of the labels
-(distillation: Hinton et al., arXiv 1503.02531; of networks alike: Furlanello et al., ICML 2018).
+After a ticket search, what its rounds say. Every round trains each task's own network once. Their
+mean is steadier than any of them, and than the labels of single rows; joint training under the
+tickets may learn from it (distillation: Hinton et al., arXiv 1503.02531; of networks alike:
+Furlanello et al., ICML 2018).
+
+In a warm start, what the model that it goes on from says, mixed with the labels: one day's labels
+are few and noisy, and pull away from what many days taught (Li and Hoiem, arXiv 1606.09282; of CTR
+models that learn day by day: Wang et al., arXiv 2009.02147).
 """
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,24 +56,17 @@ class SoftLabels:
         p = np.clip(p, CLIP, 1 - CLIP)
         logits = np.log(p) - np.log1p(-p)
         self.sums = self.sums + logits if self.rounds else logits
-        self.labels = labels[self.recipe.tasks[0].label].astype(np.float32)
+        self.labels = labels[self.recipe.tasks[0].label]
         self.rounds += 1
 
     def save(self, folder: str) -> dict[str, Any]:
-        """Every worker writes its own beside the tickets, a record a block.
-
-        A record holds [rows, 1 + tasks] floats: the first task's label, by which `given` knows the
-        rows again, and the soft labels.
+        """Every worker writes its own beside the tickets.
 
         Returns:
           What the tickets' facts say of them.
         """
         soft = 1 / (1 + np.exp(-self.sums / self.rounds))
-        rows = np.concatenate([self.labels[:, None], soft], axis=1).astype(np.float32)
-        tf.io.gfile.makedirs(folder)
-        with tf.io.TFRecordWriter(_file(folder, self.train.workers)) as out:
-            for first in range(0, len(rows), BLOCK):
-                out.write(tf.io.serialize_tensor(rows[first : first + BLOCK]).numpy())
+        _write(_file(folder, self.train.workers), self.labels, soft)
         tasks = [task.name for task in self.recipe.tasks]
         return {"rounds": self.rounds, "workers": self.train.workers.count, "tasks": tasks}
 
@@ -108,8 +108,65 @@ def given(
             "train; let as many search as train, or set soft_labels=off"
         )
     # In the search's order of tasks, which a recipe that takes its tickets need not have.
-    names = [losses.soft(name) for name in facts["tasks"]]
-    (label,) = (task.label for task in recipe.tasks if task.name == facts["tasks"][0])
+    taught = _beside(recipe, train, facts["tasks"], _file(folder, workers))
+    try:
+        has = taught.count()
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"the soft labels in {folder} are damaged, or not of these rows; {cure}"
+        ) from error
+    if has != rows:
+        raise ValueError(
+            f"{folder}: {has:,} rows have soft labels, the training split has {rows:,}; {cure}"
+        )
+    log.info("joint training learns what %d rounds of the search say", facts["rounds"])
+    return taught, facts["rounds"]
+
+
+def mixed(recipe: Recipe, train: Batches, model: Ranker, folder: str) -> Batches:
+    """The training split of a warm start, with soft labels that are in part the labels themselves.
+
+    y' = a y + (1 - a) p where a task is defined, and p on rows without its click, with
+    a = `warm_label_share` and p what the model says before it goes on.
+
+    Args:
+      recipe: its tasks, and a.
+      train: the rows that it goes on with; all workers must call this.
+      model: as the last day left it.
+      folder: of this very training's own, where every worker writes its soft labels.
+    """
+    said, labels = training.predict(model, train.as_read())
+    share, soft = recipe.warm_label_share, []
+    for task in recipe.tasks:
+        p, y = said[task.name], labels[task.label]
+        both = share * y + (1 - share) * p
+        soft.append(np.where(labels[task.given] > 0, both, p) if task.given else both)
+    names = [task.name for task in recipe.tasks]
+    file = _file(folder, train.workers)
+    _write(file, labels[recipe.tasks[0].label], np.stack(soft, axis=1))
+    log.info("it learns %.0f %% the labels, and for the rest what that model says", 100 * share)
+    return _beside(recipe, train, names, file)
+
+
+def _write(file: str, labels: np.ndarray, soft: np.ndarray) -> None:
+    """A record a block of [rows, 1 + tasks] floats: `labels`, and soft labels [rows, tasks].
+
+    By the labels, which are the first task's, `_beside` knows the rows again.
+    """
+    rows = np.concatenate([labels[:, None], soft], axis=1).astype(np.float32)
+    tf.io.gfile.makedirs(os.path.dirname(file))
+    with tf.io.TFRecordWriter(file) as out:
+        for first in range(0, len(rows), BLOCK):
+            out.write(tf.io.serialize_tensor(rows[first : first + BLOCK]).numpy())
+
+
+def _beside(recipe: Recipe, train: Batches, tasks: Sequence[str], file: str) -> Batches:
+    """The training split with what `_write` wrote of these tasks, the first one's label first.
+
+    Reading ends with a tf.errors.OpError where these are soft labels of other rows.
+    """
+    names = [losses.soft(name) for name in tasks]
+    (label,) = (task.label for task in recipe.tasks if task.name == tasks[0])
 
     @plain
     def with_soft_labels(block, record):
@@ -124,20 +181,7 @@ def given(
         with tf.control_dependencies([same]):
             return {**block, **dict(zip(names, tf.unstack(tf.identity(table)[:, 1:], axis=1)))}
 
-    records = tf.data.TFRecordDataset(_file(folder, workers))
-    taught = train.beside(records, with_soft_labels)
-    try:
-        has = taught.count()
-    except tf.errors.OpError as error:
-        raise ValueError(
-            f"the soft labels in {folder} are damaged, or not of these rows; {cure}"
-        ) from error
-    if has != rows:
-        raise ValueError(
-            f"{folder}: {has:,} rows have soft labels, the training split has {rows:,}; {cure}"
-        )
-    log.info("joint training learns what %d rounds of the search say", facts["rounds"])
-    return taught, facts["rounds"]
+    return train.beside(tf.data.TFRecordDataset(file), with_soft_labels)
 
 
 def _file(folder: str, workers: Workers) -> str:

@@ -121,6 +121,9 @@ def fitted(
         train, taught_by = soft_labels.given(recipe, train, rows, found, config["tickets"])
     if start["from"]:
         start |= warm.carry(model, config["last_run"], words)
+        if recipe.warm_label_share < 1:
+            train = soft_labels.mixed(recipe, train, model, config["checkpoint"])
+            start["label_share"] = recipe.warm_label_share
     began = time.monotonic()
     history = training.fit(
         model,

@@ -219,7 +219,11 @@ def _from_before(recipe: Recipe, summary: Mapping[str, Any]) -> list[str]:
         words = f"{start.get('words_kept', 0):,} ids known, {start.get('words_new', 0):,} new"
         began = f"from the model of {start['from']}; {words}"
         lines.append(f"start: {began if start['from'] else 'fresh; ' + start['why']}")
-        lines.append(f"trained on {start['rows']:,} rows")
+        learned = f"trained on {start['rows']:,} rows"
+        if share := start.get("label_share"):
+            learned += f"; {share:.0%} of what it learned are their labels, the rest what that "
+            learned += "model says"
+        lines.append(learned)
     return lines
 
 

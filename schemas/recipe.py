@@ -111,6 +111,7 @@ class Recipe:
     warm_start: Literal["off", "on"] = "off"  # on: begin with the last pushed model's weights
     warm_rows: Literal["new", "all"] = "new"  # train then on the days it has not seen, or on all
     warm_learning_rate: float = 0.0  # of a warm start; 0 = learning_rate
+    warm_label_share: float = 1.0  # of what it learns; the rest is what the last model says
     search_every_days: int = 0  # how long a pushed model's tickets are kept; 0 = search every time
     search_when_changed: float = 0.0  # search when a round of today's changes more; 0 = not asked
     analyze_every_days: int = 0  # how long its vocabularies are; 0 = learn them every time
@@ -153,6 +154,7 @@ class Recipe:
         for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs", "experts"):
             between(field, getattr(self, field), 1, 10**9)
         between("warm_learning_rate", self.warm_learning_rate, 0.0, 10.0)
+        between("warm_label_share", self.warm_label_share, 0.01, 1.0)
         between("search_when_changed", self.search_when_changed, 0.0, 1.0)
         for field in ("rounds", "warmup_steps", "patience"):
             between(field, getattr(self, field), 0, 10**9)

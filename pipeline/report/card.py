@@ -165,6 +165,11 @@ def _making(facts: Facts) -> Iterator[str]:
                 f"It learned what {training['soft_labels']} rounds of the ticket search say of the "
                 "training rows on average, in place of the labels."
             )
+        if share := training["start"].get("label_share"):
+            lines.append(
+                f"It went on from the model of {plain(training['start']['from'])}. Of what it "
+                f"learned, {words.percent(share)} are labels, the rest what that model says."
+            )
     if serving:
         lines.append(
             f"Files {words.megabytes(serving['model_bytes'])}; memory after load "

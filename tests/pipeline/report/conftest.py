@@ -82,6 +82,7 @@ FACTS = {
                             "total": LAYER, "rounds": ROUNDS, "chosen": {"ctr": 1, "cvr": 1}}},
     "training": {"best_epoch": 1, "soft_labels": 0, "epochs": [{"ctr_auc": 0.7}], "seconds": 9.0,
                  "parameters": 1234, "model_bytes": 5000,
+                 "start": {"from": "", "why": "warm_start is off", "rows": 9000},
                  "tensorboard": "tensorboard --logdir runs/tiny/artifacts/Trainer/model_run"},
     "model": {"split": "test", "verdict": "blessed", "blessed": True,
               "why": "blessed: all 2 gates hold; cvr_auc 0.6744 [0.6600, 0.6900]", "reasons": [],

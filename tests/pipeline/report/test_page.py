@@ -143,6 +143,13 @@ def test_the_card_holds_metrics_with_intervals_and_limits(facts):
     assert "the recipe's key `attribution`" in told
 
 
+def test_the_card_says_what_a_warm_start_learned(facts):
+    assert "It went on" not in card.card(facts)
+    start = {"from": "2022-05-01", "why": "", "rows": 100, "label_share": 0.25}
+    told = card.card({**facts, "training": {**facts["training"], "start": start}})
+    assert "It went on from the model of 2022-05-01. Of what it learned, 25.0 % are labels" in told
+
+
 def test_nothing_of_a_log_becomes_markup_in_the_card(hostile):
     told = card.card(hostile)
     assert not re.findall(r"(?<!\\)<(?:script|img)", told)
