@@ -42,7 +42,7 @@ def write_json(folder: Path, options: argparse.Namespace, rows: Rows) -> None:
 
 def replace_whole(folder: Path, options: argparse.Namespace, rows: Rows) -> None:
     """Keeps the rows of the whole model in place of those before, and on what they were made."""
-    made = _made(folder)
+    made = read(folder)
     others = [r for r in made["rows"] if r["kind"] not in WHOLE]
     _put(folder, {**made, "about_whole": _about(options), "rows": [*others, *rows]})
 
@@ -64,13 +64,24 @@ def _put(folder: Path, made: dict[str, Any]) -> None:
     (folder / "serving.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _made(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "serving.json").read_text(encoding="utf-8"))
+def read(folder: Path) -> dict[str, Any]:
+    """What `write_json` kept in a folder.
+
+    Raises:
+      SystemExit: there is nothing; says how to make it.
+    """
+    file = folder / "serving.json"
+    if not file.is_file():
+        raise SystemExit(
+            f"serving: {file}: no such file; --whole and --page-only begin with one: measure once "
+            "without them"
+        )
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write(folder: Path) -> None:
     """The page and its pictures, from the .json alone; the prose file says what it means."""
-    made = _made(folder)
+    made = read(folder)
     about, rows = made["about"], made["rows"]
     networks = list(dict.fromkeys(r["network"] for r in rows if r["kind"] == "bytes"))
     parts = [_head(about), (Path(__file__).parent / "found.md").read_text(encoding="utf-8")]
