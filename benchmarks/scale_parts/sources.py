@@ -153,7 +153,8 @@ def training(every: Mapping[str, Any]) -> Training:
         return statistics.median(t[way]["examples_s"] / t["one"]["examples_s"] for t in turns)
 
     steps = {step["name"]: step for step in every["overhead"]["run"]["timeline"]}
-    models = [row for row in every["quality"] if row["model"] == "ncs4cvr"]
+    ours = ("kuairand", "ncs4cvr")
+    models = [row for row in every["quality"] if (row["dataset"], row["model"]) == ours]
     reading = [cell["reading"] for cell in every["beam"]["cells"] if cell.get("reading")]
     largest = max(reading, key=lambda r: r["rows"])
     return Training(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+DOCS = Path(__file__).parents[2] / "docs/benchmarks"
+
 
 def test_memory_of_a_table_is_sixteen_bytes_a_parameter():
     from scale_parts import formulas
@@ -12,6 +14,16 @@ def test_memory_of_a_table_is_sixteen_bytes_a_parameter():
     assert formulas.table_gb(4e8, formulas.TRAINED) == pytest.approx(16 * 4e8 / 1e9)
     assert formulas.table_gb(4e8, formulas.WARM + formulas.WRITTEN) == pytest.approx(36 * 0.4)
     assert formulas.int8_gb(16e8, 16) == pytest.approx(1.6 + 0.4)  # 1e8 rows, 4 bytes each
+
+
+def test_the_dense_parameters_are_those_of_kuairand_whatever_the_order_of_the_rows():
+    from scale_parts import sources
+
+    every = {name: json.loads((DOCS / f"{name}.json").read_text()) for name in sources.NAMES}
+    census = {"dataset": "census", "model": "ncs4cvr", "dense_params": 7}
+    kuairand = {"dataset": "kuairand", "model": "ncs4cvr", "dense_params": 5}
+    for rows in ([census, kuairand], [kuairand, census]):
+        assert sources.training({**every, "quality": rows}).dense == 5
 
 
 @pytest.mark.parametrize("rings", [1, 2])
