@@ -46,6 +46,7 @@ class Network(tfrs.models.Model):
         self.recipe = recipe
         self.sharing = _sharing(recipe)
         self.parents = parents(recipe, self.sharing.sample_space)
+        self.label_share = 0.0  # of losses where a batch has soft labels; set before training
         trunks = len(recipe.tasks) if self.sharing.separate_inputs else 1
         owners = workers if recipe.distribution == "sharded" else None
         self.trunks = [Trunk(recipe, sizes, f"trunk_{i}", owners) for i in range(trunks)]
@@ -92,7 +93,8 @@ class Network(tfrs.models.Model):
     ) -> list[tf.Tensor]:
         """One weighted loss per task, each averaged over the task's own rows.
 
-        Where the batch has soft labels, cross-entropy against these, averaged over all rows.
+        Where the batch has soft labels: a L + (1 - a) S with a = `label_share`, L that loss and S
+        the cross-entropy against the soft labels, averaged over all rows.
 
         Args:
           inputs: transformed features and labels.
@@ -105,7 +107,14 @@ class Network(tfrs.models.Model):
         learned = []
         for t, (task, logit) in enumerate(zip(self.recipe.tasks, logits, strict=True)):
             parent = self._reached(logits, self.parents[t]) if t in self.parents else None
-            learned.append(task.weight * self._loss(t, inputs, logit, parent, counts))
+            share = self.label_share if losses.soft(task.name) in inputs else 1.0
+            parts = []
+            if share > 0:
+                parts.append(share * self._loss(t, inputs, logit, parent, counts))
+            if share < 1:
+                soft = losses.bce(self._soft(t, inputs), logit)
+                parts.append((1 - share) * losses.mean(soft, counts[0]))
+            learned.append(task.weight * tf.add_n(parts))
         return learned
 
     def _reached(self, logits: Sequence[tf.Tensor], t: int) -> tf.Tensor:
@@ -118,8 +127,6 @@ class Network(tfrs.models.Model):
         self, t: int, inputs, logit: tf.Tensor, parent: tf.Tensor | None, counts: tf.Tensor
     ) -> tf.Tensor:
         task, of_rows = self.recipe.tasks[t], losses.LOSSES[self.recipe.tasks[t].loss]
-        if losses.soft(task.name) in inputs:
-            return losses.mean(losses.bce(self._soft(t, inputs), logit), counts[0])
         label, given = _column(inputs, task.label), tf.ones_like(logit)
         if task.given:
             given = _column(inputs, task.given)

@@ -1,19 +1,18 @@
-"""Soft labels: what models say of the training rows, learned in place of their labels.
+"""Soft labels: what models say of the training rows, learned in place of labels or beside them.
 
 After a ticket search, what its rounds say. Every round trains each task's own network once. Their
 mean is steadier than any of them, and than the labels of single rows; joint training under the
 tickets may learn from it (distillation: Hinton et al., arXiv 1503.02531; of networks alike:
 Furlanello et al., ICML 2018).
 
-In a warm start, what the model that it goes on from says, mixed with the labels: one day's labels
-are few and noisy, and pull away from what many days taught (Li and Hoiem, arXiv 1606.09282; of CTR
+In a warm start, what the model that it goes on from says, beside the labels: one day's labels are
+few and noisy, and pull away from what many days taught (Li and Hoiem, arXiv 1606.09282; of CTR
 models that learn day by day: Wang et al., arXiv 2009.02147).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,17 +55,25 @@ class SoftLabels:
         p = np.clip(p, CLIP, 1 - CLIP)
         logits = np.log(p) - np.log1p(-p)
         self.sums = self.sums + logits if self.rounds else logits
-        self.labels = labels[self.recipe.tasks[0].label]
+        self.labels = labels[self.recipe.tasks[0].label].astype(np.float32)
         self.rounds += 1
 
+    def table(self) -> np.ndarray:
+        """[rows, 1 + tasks]: the first task's label, by which rows are known again, and ours."""
+        soft = 1 / (1 + np.exp(-self.sums / self.rounds))
+        return np.concatenate([self.labels[:, None], soft], axis=1).astype(np.float32)
+
     def save(self, folder: str) -> dict[str, Any]:
-        """Every worker writes its own beside the tickets.
+        """Every worker writes its own beside the tickets, a record a block of rows of `table`.
 
         Returns:
           What the tickets' facts say of them.
         """
-        soft = 1 / (1 + np.exp(-self.sums / self.rounds))
-        _write(_file(folder, self.train.workers), self.labels, soft)
+        rows = self.table()
+        tf.io.gfile.makedirs(folder)
+        with tf.io.TFRecordWriter(_file(folder, self.train.workers)) as out:
+            for first in range(0, len(rows), BLOCK):
+                out.write(tf.io.serialize_tensor(rows[first : first + BLOCK]).numpy())
         tasks = [task.name for task in self.recipe.tasks]
         return {"rounds": self.rounds, "workers": self.train.workers.count, "tasks": tasks}
 
@@ -107,8 +114,10 @@ def given(
             f"the soft labels in {folder} are for {facts['workers']} workers, and {workers.count} "
             "train; let as many search as train, or set soft_labels=off"
         )
+    records = tf.data.TFRecordDataset(_file(folder, workers))
+    tables = records.map(plain(lambda record: tf.io.parse_tensor(record, tf.float32)))
     # In the search's order of tasks, which a recipe that takes its tickets need not have.
-    taught = _beside(recipe, train, facts["tasks"], _file(folder, workers))
+    taught = _beside(recipe, train, facts["tasks"], tables)
     try:
         has = taught.count()
     except tf.errors.OpError as error:
@@ -123,45 +132,20 @@ def given(
     return taught, facts["rounds"]
 
 
-def mixed(recipe: Recipe, train: Batches, model: Ranker, folder: str) -> Batches:
-    """The training split of a warm start, with soft labels that are in part the labels themselves.
-
-    y' = a y + (1 - a) p where a task is defined, and p on rows without its click, with
-    a = `warm_label_share` and p what the model says before it goes on.
-
-    Args:
-      recipe: its tasks, and a.
-      train: the rows that it goes on with; all workers must call this.
-      model: as the last day left it.
-      folder: of this very training's own, where every worker writes its soft labels.
-    """
-    said, labels = training.predict(model, train.as_read())
-    share, soft = recipe.warm_label_share, []
-    for task in recipe.tasks:
-        p, y = said[task.name], labels[task.label]
-        both = share * y + (1 - share) * p
-        soft.append(np.where(labels[task.given] > 0, both, p) if task.given else both)
-    names = [task.name for task in recipe.tasks]
-    file = _file(folder, train.workers)
-    _write(file, labels[recipe.tasks[0].label], np.stack(soft, axis=1))
-    log.info("it learns %.0f %% the labels, and for the rest what that model says", 100 * share)
-    return _beside(recipe, train, names, file)
+def of_model(recipe: Recipe, train: Batches, model: Ranker) -> Batches:
+    """The training split with what a model says of its rows now; all workers must call it."""
+    soft = SoftLabels(recipe, train)
+    soft.add(model)
+    table = tf.constant(soft.table())
+    blocks = tf.data.Dataset.range(0, len(table), BLOCK)
+    tables = blocks.map(plain(lambda first: table[first : first + BLOCK]))
+    return _beside(recipe, train, [task.name for task in recipe.tasks], tables)
 
 
-def _write(file: str, labels: np.ndarray, soft: np.ndarray) -> None:
-    """A record a block of [rows, 1 + tasks] floats: `labels`, and soft labels [rows, tasks].
-
-    By the labels, which are the first task's, `_beside` knows the rows again.
-    """
-    rows = np.concatenate([labels[:, None], soft], axis=1).astype(np.float32)
-    tf.io.gfile.makedirs(os.path.dirname(file))
-    with tf.io.TFRecordWriter(file) as out:
-        for first in range(0, len(rows), BLOCK):
-            out.write(tf.io.serialize_tensor(rows[first : first + BLOCK]).numpy())
-
-
-def _beside(recipe: Recipe, train: Batches, tasks: Sequence[str], file: str) -> Batches:
-    """The training split with what `_write` wrote of these tasks, the first one's label first.
+def _beside(
+    recipe: Recipe, train: Batches, tasks: Sequence[str], tables: tf.data.Dataset
+) -> Batches:
+    """The training split with blocks of `SoftLabels.table` of these tasks.
 
     Reading ends with a tf.errors.OpError where these are soft labels of other rows.
     """
@@ -169,8 +153,8 @@ def _beside(recipe: Recipe, train: Batches, tasks: Sequence[str], file: str) -> 
     (label,) = (task.label for task in recipe.tasks if task.name == tasks[0])
 
     @plain
-    def with_soft_labels(block, record):
-        table = tf.ensure_shape(tf.io.parse_tensor(record, tf.float32), [None, 1 + len(names)])
+    def with_soft_labels(block, table):
+        table = tf.ensure_shape(table, [None, 1 + len(names)])
         known = tf.reshape(tf.cast(block[label], tf.float32), [-1])
         same = tf.debugging.Assert(
             tf.logical_and(
@@ -181,7 +165,7 @@ def _beside(recipe: Recipe, train: Batches, tasks: Sequence[str], file: str) -> 
         with tf.control_dependencies([same]):
             return {**block, **dict(zip(names, tf.unstack(tf.identity(table)[:, 1:], axis=1)))}
 
-    return train.beside(tf.data.TFRecordDataset(file), with_soft_labels)
+    return train.beside(tables, with_soft_labels)
 
 
 def _file(folder: str, workers: Workers) -> str:

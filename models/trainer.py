@@ -122,8 +122,8 @@ def fitted(
     if start["from"]:
         start |= warm.carry(model, config["last_run"], words)
         if recipe.warm_label_share < 1:
-            train = soft_labels.mixed(recipe, train, model, config["checkpoint"])
-            start["label_share"] = recipe.warm_label_share
+            train = soft_labels.of_model(recipe, train, model)
+            model.label_share = start["label_share"] = recipe.warm_label_share
     began = time.monotonic()
     history = training.fit(
         model,
@@ -144,7 +144,7 @@ def fitted(
             "seconds": seconds,
             "parameters": sum(int(tf.size(v)) for v in own.trainable_variables),
             "start": {**start, "rows": rows},
-            "soft_labels": taught_by,  # rounds; 0: the labels themselves
+            "soft_labels": taught_by,  # rounds of the search; 0: none of it
         }
         with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as out:
             out.write(json.dumps(facts))

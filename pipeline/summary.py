@@ -221,8 +221,9 @@ def _from_before(recipe: Recipe, summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"start: {began if start['from'] else 'fresh; ' + start['why']}")
         learned = f"trained on {start['rows']:,} rows"
         if share := start.get("label_share"):
-            learned += f"; {share:.0%} of what it learned are their labels, the rest what that "
-            learned += "model says"
+            learned += (
+                f"; {share:.0%} of the losses are on labels, the rest on what that model says"
+            )
         lines.append(learned)
     return lines
 

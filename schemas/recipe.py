@@ -111,7 +111,7 @@ class Recipe:
     warm_start: Literal["off", "on"] = "off"  # on: begin with the last pushed model's weights
     warm_rows: Literal["new", "all"] = "new"  # train then on the days it has not seen, or on all
     warm_learning_rate: float = 0.0  # of a warm start; 0 = learning_rate
-    warm_label_share: float = 1.0  # of what it learns; the rest is what the last model says
+    warm_label_share: float = 1.0  # of its losses; the rest is on what the last model says
     search_every_days: int = 0  # how long a pushed model's tickets are kept; 0 = search every time
     search_when_changed: float = 0.0  # search when a round of today's changes more; 0 = not asked
     analyze_every_days: int = 0  # how long its vocabularies are; 0 = learn them every time

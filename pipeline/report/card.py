@@ -134,9 +134,12 @@ def _limits(facts: Facts) -> Iterator[str]:
         "The log holds what an earlier ranking showed; what it never showed is not judged here.",
         "Offline metrics on later days of the same log; no online test.",
     ]
+    training = facts["training"] or {"start": {}}
+    taught = training.get("soft_labels") or training["start"].get("label_share")
+    beyond = "it learned what models extrapolated" if taught else "it extrapolates"
     lines += [
-        f"{plain(t['name'])} is learned and judged on rows with {plain(t['given'])} alone; on all "
-        "other rows it extrapolates."
+        f"{plain(t['name'])} has labels, and is judged, on rows with {plain(t['given'])} alone; on "
+        f"all other rows {beyond}."
         for t in recipe["tasks"]
         if t["given"]
     ]
@@ -167,8 +170,8 @@ def _making(facts: Facts) -> Iterator[str]:
             )
         if share := training["start"].get("label_share"):
             lines.append(
-                f"It went on from the model of {plain(training['start']['from'])}. Of what it "
-                f"learned, {words.percent(share)} are labels, the rest what that model says."
+                f"It went on from the model of {plain(training['start']['from'])}. Of its losses "
+                f"{words.percent(share)} are on labels, the rest on what that model says."
             )
     if serving:
         lines.append(

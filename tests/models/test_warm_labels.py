@@ -1,4 +1,4 @@
-"""A warm start may learn labels mixed with what the model that it goes on from says."""
+"""A warm start may learn what the model that it goes on from says, beside the labels."""
 
 import json
 
@@ -14,33 +14,47 @@ AFTER = 20220103
 
 
 @pytest.fixture(params=[16384, 70], ids=["one block", "several"])
-def mixed(request, days, tmp_path, monkeypatch):
-    """The second day's new rows, 100 of 300 in two of five blocks; the model; its soft labels."""
+def new_rows(request, days, monkeypatch):
+    """The second day's new rows, 100 of 300 in two of five blocks, and what a model says."""
     for module in (batches, soft_labels):
         monkeypatch.setattr(module, "BLOCK", request.param)
     _, day = days
-    recipe = day.recipe.replace(warm_label_share=0.25)
     train = Batches(f"{day.world.folder}/train*", day.world.graph, AFTER)
-    model = starts.build(recipe, day.world.sizes, train.no_rows())
-    return model, soft_labels.mixed(recipe, train, model, str(tmp_path))
+    model = starts.build(day.recipe, day.world.sizes, train.no_rows())
+    return model, soft_labels.of_model(day.recipe, train, model)
 
 
-def test_soft_labels_are_a_quarter_of_the_label_and_the_rest_of_what_the_model_says(mixed):
-    model, split = mixed
-    rows = clicks = 0
+def test_every_new_row_has_what_the_model_says_of_it(new_rows):
+    model, split = new_rows
+    rows = 0
     for batch in split.epoch(3, 64, seed=1):
-        said = model(batch)
-        clicked = batch["click"].numpy().ravel() > 0
-        for task, label in (("ctr", "click"), ("cvr", "conversion")):
-            p, y = said[task].numpy(), batch[label].numpy().ravel()
-            expected = 0.25 * y + 0.75 * p
-            if task == "cvr":
-                expected = np.where(clicked, expected, p)
-            np.testing.assert_allclose(batch[losses.soft(task)], expected, rtol=1e-5)
-        rows += len(clicked)
-        clicks += clicked.sum()
+        for task, p in model(batch).items():
+            np.testing.assert_allclose(batch[losses.soft(task)], p, rtol=1e-5)
+        rows += len(batch["click"])
     assert rows == 100
-    assert 0 < clicks < rows
+
+
+def test_it_is_what_the_model_said_before_it_went_on(new_rows):
+    model, split = new_rows
+    before = [batch["soft/ctr"].numpy() for batch in split.in_order()]
+    for batch in split.epoch(0, 32, seed=1):
+        model.train_step(batch)
+    for batch, said in zip(split.in_order(), before, strict=True):
+        np.testing.assert_array_equal(batch["soft/ctr"], said)
+
+
+@pytest.mark.parametrize("sharing", ["ncs4cvr", "esmm", "aitm"])
+def test_the_loss_is_a_share_of_the_labels_and_the_rest_of_the_soft_labels(recipe, world, sharing):
+    """Each over its own rows: a click-through rate of 4 % takes nothing from CVR's labels."""
+    batch = next(iter(world.train.in_order(32)))
+    model = Network(recipe.replace(sharing=sharing), world.sizes)
+    soft = {losses.soft(t): tf.random.uniform([32], 0.1, 0.9) for t in ("ctr", "cvr")}
+    alone = model.task_losses(batch, False)
+    taught = model.task_losses({**batch, **soft}, False)
+    model.label_share = 0.25
+    for both, a, b in zip(model.task_losses({**batch, **soft}, False), alone, taught, strict=True):
+        assert float(both) == pytest.approx(0.25 * float(a) + 0.75 * float(b), rel=1e-5)
+        assert float(a) != float(b)
 
 
 def _went_on(days, fn_args, folder, **changes):
@@ -57,10 +71,11 @@ def _went_on(days, fn_args, folder, **changes):
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_the_trainer_mixes_where_the_recipe_says_so(days, fn_args, tmp_path, monkeypatch, share):
-    seen = []
+    seen, shares = [], []
     true = trainer.training.fit
 
     def fit(model, train, *args, **by_name):
+        shares.append(model.label_share)
         seen.append({losses.soft(t) for t in ("ctr", "cvr")} & train.no_rows().keys())
         return true(model, train, *args, **by_name)
 
@@ -68,6 +83,7 @@ def test_the_trainer_mixes_where_the_recipe_says_so(days, fn_args, tmp_path, mon
     start = _went_on(days, fn_args, tmp_path, warm_label_share=share)
     assert (start["from"], start["rows"]) == ("2022-01-03", 100)
     assert start.get("label_share", 1.0) == share
+    assert shares == [0.0, share if share < 1 else 0.0]
     assert seen == [set(), {"soft/ctr", "soft/cvr"} if share < 1 else set()]
 
 

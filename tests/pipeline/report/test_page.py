@@ -139,15 +139,18 @@ def test_pictures_and_tables_are_for_those_who_do_not_see_them_too(facts):
 def test_the_card_holds_metrics_with_intervals_and_limits(facts):
     told = card.card(facts)
     assert "| cvr AUC | 0.6744 | 0.6600 to 0.6900 |" in told
-    assert "cvr is learned and judged on rows with click alone" in told
+    assert "cvr has labels, and is judged, on rows with click alone" in told
     assert "the recipe's key `attribution`" in told
 
 
 def test_the_card_says_what_a_warm_start_learned(facts):
-    assert "It went on" not in card.card(facts)
+    plain = card.card(facts)
+    assert "It went on" not in plain
+    assert "on all other rows it extrapolates" in plain
     start = {"from": "2022-05-01", "why": "", "rows": 100, "label_share": 0.25}
     told = card.card({**facts, "training": {**facts["training"], "start": start}})
-    assert "It went on from the model of 2022-05-01. Of what it learned, 25.0 % are labels" in told
+    assert "It went on from the model of 2022-05-01. Of its losses 25.0 % are on labels" in told
+    assert "on all other rows it learned what models extrapolated" in told
 
 
 def test_nothing_of_a_log_becomes_markup_in_the_card(hostile):
