@@ -73,16 +73,6 @@ def test_the_loss_is_cross_entropy_against_the_soft_labels_of_all_rows(small):
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_who_says_what_the_soft_labels_say_has_nothing_to_learn(small):
-    model, batch = small()
-    own = {losses.soft(t): p for t, p in model(batch).items()}
-    with tf.GradientTape() as tape:
-        loss = tf.add_n(model.task_losses({**batch, **own}, training=False))
-    heads = [v for head in model.heads for v in head.trainable_variables]
-    for dense in tape.gradient(loss, heads):
-        np.testing.assert_allclose(dense, np.zeros(dense.shape), atol=1e-7)
-
-
 @pytest.fixture
 def saved(world, recipe, teachers, tmp_path):
     soft = SoftLabels(recipe, world.train)

@@ -87,7 +87,7 @@ def test_the_trainer_mixes_where_the_recipe_says_so(days, fn_args, tmp_path, mon
     assert seen == [set(), {"soft/ctr", "soft/cvr"} if share < 1 else set()]
 
 
-@pytest.mark.parametrize("sharing", ["aitm", "esmm", "shared_bottom"])
+@pytest.mark.parametrize("sharing", ["aitm", "esmm", "ncs4cvr"])
 def test_what_a_model_itself_says_pulls_it_nowhere(recipe, world, sharing):
     """In the sample space of every sharing: its own answers as soft labels give no gradient."""
     batch = next(iter(world.train.in_order(32)))
