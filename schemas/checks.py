@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 #: Names become parts of paths, of tensors' and of Kubernetes' names.
 COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # an argument of a served signature
-NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of TFX
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 #: user:password@ in a URL; values of what is called a password or the like; and Bearer tokens.
 SECRETS = (
@@ -48,11 +49,11 @@ def no_secret(what: str, value: str, instead: str) -> None:
         )
 
 
-def name(what: str, value: str) -> None:
-    """Raises ValueError for a name that could leave the folder it is used in."""
-    if not isinstance(value, str) or not NAME.fullmatch(value):
+def name(what: str, value: str, longest: int = 100) -> None:
+    """Raises ValueError for a name that could leave the folder it is used in, or is too long."""
+    if not isinstance(value, str) or not NAME.fullmatch(value) or len(value) > longest:
         raise ValueError(
-            f"{what} {value!r} is no name; expected up to 100 letters from A to Z or a to z, "
+            f"{what} {value!r} is no name; expected up to {longest} letters from A to Z or a to z, "
             "digits, '_', '-' and '.', a letter, digit or '_' first, because folders, files and "
             "TensorFlow's scopes are called so"
         )

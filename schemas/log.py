@@ -80,6 +80,11 @@ class Split:
 
     def __post_init__(self) -> None:
         checks.name("split", self.name)
+        if not checks.SPLIT.fullmatch(self.name):
+            raise ValueError(
+                f"split {self.name!r}: TFX takes letters, digits, '_' and '-' only, a letter or "
+                "digit first; call it so"
+            )
         for day in (self.first, self.last):
             if not _is_day(day):
                 raise ValueError(f"split {self.name!r}: {day!r} is no day; expected YYYY-MM-DD")

@@ -130,7 +130,7 @@ class Recipe:
     keep_versions: int = 5  # the last pushed models that stay, so that one can be rolled back to
 
     def __post_init__(self) -> None:
-        name("recipe name", self.name)
+        name("recipe name", self.name, longest=63)  # of a TFX pipeline
         one_of("sharing", self.sharing, SHARINGS)
         one_of("interaction", self.interaction, INTERACTIONS)
         one_of("pruning", self.pruning, ("geometric", "polynomial"))

@@ -112,7 +112,7 @@ def cases(Case, FAULT, USAGE, **_):
         ),
         setting("an unknown choice", "sharing=shared", "'shared'", "did you mean 'shared_bottom'?"),
         setting(
-            "a name that leaves its folder", "name=../x", "'../x'", "expected up to 100 letters"
+            "a name that leaves its folder", "name=../x", "'../x'", "expected up to 63 letters"
         ),
         setting(
             "workers that no distribution asks for",

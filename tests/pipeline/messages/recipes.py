@@ -173,6 +173,13 @@ def cases(Case, recipe, USAGE, **_):
             "in the environment",
         ),
         row(
+            "a split whose name TFX does not take",
+            'Split("test"',
+            'Split("test.1"',
+            "split 'test.1'",
+            "letters, digits, '_' and '-' only",
+        ),
+        row(
             "a day of a split that is none",
             '"2022-01-06"',
             '"2022-02-30"',
