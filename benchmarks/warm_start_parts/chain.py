@@ -29,7 +29,7 @@ def results(
     recipe: Recipe,
     days: Days,
     base: int,
-    settings: Sequence[tuple[float, float]],
+    settings: Sequence[tuple[float, float, int]],
     tell: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """One seed's rows: arm, settings, the day judged on, its metrics.
@@ -38,7 +38,7 @@ def results(
       recipe: with the seed; `warm_start` on.
       days: at least two more than `base`.
       base: days of the fresh start.
-      settings: of warm starts, (warm_label_share, warm_learning_rate).
+      settings: of warm starts, (warm_label_share, warm_learning_rate, warm_orders).
       tell: says what is done.
     """
     dates = list(days.files)
@@ -50,21 +50,23 @@ def results(
     def rows(arm: str, found: Sequence[Metrics], **of: float) -> Iterator[dict[str, Any]]:
         for (*_, after), metrics in zip(splits, found, strict=True):
             yield {"arm": arm, **of, "day": after, "metrics": dict(metrics)}
-        tell(f"{arm} {of or ''}: {np.mean([m['watched'] for m in found]):.4f}")
+        shown = ", ".join(f"{name} {value:g}" for name, value in of.items())
+        tell(f"{arm} {shown}: {np.mean([m['watched'] for m in found]):.4f}")
 
     known = days.rows(dates[0], dates[base - 1])
     model, found, _ = fresh(recipe, sizes, known, days.rows(dates[base], dates[base]))
     start = _state(model)
     yield from rows(STALE, [_judged(model, valid) for _, valid, _ in splits])
-    for share, rate in settings:
+    for share, rate, orders in settings:
         if model.label_share != share:
             taught = recipe.replace(warm_label_share=share)
             model = starts.joint_model(taught, sizes, known, 0, found)
             model.label_share = share
         _put(model, start)
         model.optimizer.learning_rate.assign(rate)
-        got = [_on(model, train, valid) for train, valid, _ in splits]
-        yield from rows(WARM, got, warm_label_share=share, warm_learning_rate=rate)
+        got = [_on(model, train, valid, orders) for train, valid, _ in splits]
+        of = {"warm_label_share": share, "warm_learning_rate": rate, "warm_orders": orders}
+        yield from rows(WARM, got, **of)
     got = []
     for (day, _), (_, valid, _) in zip(steps, splits, strict=True):
         got.append(fresh(recipe, sizes, days.rows(dates[0], day), valid)[2])
@@ -91,16 +93,22 @@ def fresh(
     return model, found, metrics
 
 
-def _on(model: Ranker, train: Batches, valid: Batches) -> Metrics:
+def _on(model: Ranker, train: Batches, valid: Batches, orders: int) -> Metrics:
     rows = train.count()
     taught = soft_labels.of_model(model.recipe, train, model) if model.label_share < 1 else train
-    return _fit(model, taught, valid, rows)
+    return _fit(model, taught, valid, rows, orders)
 
 
-def _fit(model: Ranker, train: Batches, valid: Batches, rows: int) -> Metrics:
+def _fit(model: Ranker, train: Batches, valid: Batches, rows: int, orders: int = 1) -> Metrics:
     with tempfile.TemporaryDirectory() as checkpoint:
         history = training.fit(
-            model, train, valid, rows=rows, checkpoint=checkpoint, after_epoch=lambda *_: None
+            model,
+            train,
+            valid,
+            rows=rows,
+            checkpoint=checkpoint,
+            after_epoch=lambda *_: None,
+            orders=orders,
         )
     return history.epochs[history.best]
 

@@ -13,6 +13,11 @@ from page_parts.markdown import prose, table
 from warm_start_parts.chain import FRESH, STALE, WARM
 
 Json = dict[str, Any]
+SETTINGS = {  # as the table's columns
+    "label share": "warm_label_share",
+    "learning rate": "warm_learning_rate",
+    "orders": "warm_orders",
+}
 WATCHED = "watched"  # of the metrics: the mean of the outputs' AUCs, as early stopping has it
 
 
@@ -37,15 +42,15 @@ def page(about: Json, rows: Sequence[Json]) -> str:
     dated = f" --date {about['run_date']}" if about["run_date"] else ""
     command = f"python benchmarks/warm_start.py {about['recipe']}{dated} --root FOLDER{of}"
     made = f"ncs4cvr run {about['recipe']}{dated} --root FOLDER{of}"
-    share, rate = chosen(rows)
+    share, rate, orders = chosen(rows)
     body = []
     for arm, metrics in means.items():
-        less = differences(rows, arm, (FRESH, None, None))
+        less = differences(rows, arm, (FRESH, None, None, None))
         wide = f" ± {statistics.stdev(less):.4f}" if len(less) > 1 else ""
-        best = "**" if arm == (WARM, share, rate) else ""
+        best = "**" if arm == (WARM, share, rate, orders) else ""
         values = [f"{best}{metrics[name]:.4f}{best}" for name in (*aucs, WATCHED)]
         shown = "" if arm[0] == FRESH else f"{statistics.fmean(less):+.4f}{wide}"
-        told = [f"{arm[1]:g}", f"{arm[2]:g}"] if arm[0] == WARM else ["", ""]
+        told = [f"{value:g}" for value in arm[1:]] if arm[0] == WARM else [""] * 3
         body.append([f"`{arm[0]}`", *told, *values, shown])
     head = [name.removesuffix("_auc").upper() for name in aucs]
     return "\n".join(
@@ -63,12 +68,10 @@ def page(about: Json, rows: Sequence[Json]) -> str:
                 "tested on later days, none of theirs. AUCs are means over seeds and days."
             ),
             prose(
-                f"**Chosen: `warm_label_share={share:g}`, `warm_learning_rate={rate:g}`**, by the "
-                "mean of the AUCs."
+                f"**Chosen: `warm_label_share={share:g}`, `warm_learning_rate={rate:g}`, "
+                f"`warm_orders={orders}`**, by the mean of the AUCs."
             ),
-            table(
-                ["arm", "label share", "learning rate", *head, "their mean", "less fresh's"], body
-            ),
+            table(["arm", *SETTINGS, *head, "their mean", "less fresh's"], body),
             prose(
                 f"`{STALE}`: the first model, never updated. `{FRESH}`: search and training from "
                 "nothing on all days so far. All arms keep the first days' vocabularies. After ± "
@@ -79,7 +82,7 @@ def page(about: Json, rows: Sequence[Json]) -> str:
 
 
 def by_arm(rows: Sequence[Json]) -> dict[tuple, Json]:
-    """(arm, label share, learning rate) -> means of its metrics, in the order of the rows."""
+    """(arm, label share, learning rate, orders) -> means of its metrics, as the rows come."""
     found: dict[tuple, list[Json]] = defaultdict(list)
     for row in rows:
         found[_arm(row)].append(row["metrics"])
@@ -89,14 +92,8 @@ def by_arm(rows: Sequence[Json]) -> dict[tuple, Json]:
     }
 
 
-def chosen(rows: Sequence[Json]) -> tuple[float, float]:
-    """The warm start's label share and learning rate whose mean of AUCs is highest.
-
-    >>> row = {"arm": "warm", "warm_label_share": 0.5, "metrics": {"watched": 0.7}}
-    >>> chosen([{**row, "warm_learning_rate": 0.1},
-    ...         {**row, "warm_learning_rate": 0.2, "metrics": {"watched": 0.8}}])
-    (0.5, 0.2)
-    """
+def chosen(rows: Sequence[Json]) -> tuple[float, float, int]:
+    """The warm start's label share, learning rate and orders whose mean of AUCs is highest."""
     warm = {arm: m[WATCHED] for arm, m in by_arm(rows).items() if arm[0] == WARM}
     return max(warm, key=lambda arm: warm[arm])[1:]
 
@@ -113,7 +110,7 @@ def differences(rows: Sequence[Json], arm: tuple, other: tuple) -> list[float]:
 
 
 def _arm(row: Json) -> tuple:
-    return row["arm"], row.get("warm_label_share"), row.get("warm_learning_rate")
+    return row["arm"], *(row.get(name) for name in SETTINGS.values())
 
 
 def _dates(days: Sequence[int]) -> str:
