@@ -29,7 +29,7 @@ from typing import Any
 from page_parts import machine
 
 DOCS = Path(__file__).parents[1] / "docs/benchmarks"
-SHARES, RATES, ORDERS = (1.0, 0.5, 0.2), (0.0005, 0.002, 0.004, 0.008), (1, 4)
+SHARES, RATES, ORDERS = (1.0, 0.5, 0.2, 0.1), (0.0005, 0.001, 0.002, 0.004), (1, 4)
 
 
 def main() -> int:
@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("recipe", nargs="?", default="kuairand")
     p.add_argument("--root", type=Path, default=Path("runs"), help="where the run is (runs)")
     p.add_argument("--date", default="", help="the run's, for the page")
-    p.add_argument("--base", type=int, default=2, metavar="DAYS", help="to start with (2)")
+    p.add_argument("--base", type=int, default=4, metavar="DAYS", help="to start with (4)")
     p.add_argument("--shares", type=float, nargs="+", default=SHARES, metavar="A")
     p.add_argument("--rates", type=float, nargs="+", default=RATES, metavar="RATE")
     p.add_argument("--orders", type=int, nargs="+", default=ORDERS, metavar="N")

@@ -40,7 +40,8 @@ def page(about: Json, rows: Sequence[Json]) -> str:
     aucs = [name for name in rows[0]["metrics"] if name.endswith("_auc")]
     of = " ".join(["", *(f"--set {s}" for s in about["set"])])
     dated = f" --date {about['run_date']}" if about["run_date"] else ""
-    command = f"python benchmarks/warm_start.py {about['recipe']}{dated} --root FOLDER{of}"
+    command = f"python benchmarks/warm_start.py {about['recipe']}{dated} --root FOLDER"
+    command += f" --base {len(about['base'])}{of}"
     made = f"ncs4cvr run {about['recipe']}{dated} --root FOLDER{of}"
     share, rate, orders = chosen(rows)
     body = []
