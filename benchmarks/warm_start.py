@@ -8,8 +8,8 @@ from nothing; then a model goes on day by day, and every day it is judged on the
 test row is read, of this run or of a later day's. Every choice of `warm_label_share`,
 `warm_learning_rate` and `warm_orders` goes on from the same model; beside them stand that model
 without an update, and fresh days with a search of their own. Seeds that are done stay under
-FOLDER/bench and are not repeated. Writes docs/benchmarks/warm_start.md and .json. Some 20 minutes
-on 2 cores.
+FOLDER/bench and are not repeated. Writes its section of docs/benchmarks/warm_start.md and .json,
+one for every `--base`. Some 20 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def main() -> int:
     """Returns the exit status."""
     args = parser().parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # of the seeds' processes
     from ncs4cvr.pipeline.recipe_files import RecipeError
     from quality_parts.data import NoRun
     from warm_start_parts import page

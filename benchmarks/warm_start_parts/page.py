@@ -18,68 +18,79 @@ SETTINGS = {  # as the table's columns
     "learning rate": "warm_learning_rate",
     "orders": "warm_orders",
 }
+FILE = "warm_start.json"
 WATCHED = "watched"  # of the metrics: the mean of the outputs' AUCs, as early stopping has it
 
 
+HEAD = f"""# How a warm start learns
+
+Rows of a run's training and validation splits by day. A model is trained from nothing on the first
+days; then it goes on day by day, and is judged each time on the next day. No test row is read. AUCs
+are means over seeds and days; what is chosen has the highest mean of all AUCs.
+
+The run is made first, `ncs4cvr run kuairand --date 2022-05-02 --root FOLDER`; the commands below
+want the same `--root`, and take the grid as `--shares`, `--rates` and `--orders`.
+
+`{STALE}`: the first model, never updated. `{FRESH}`: search and training from nothing on all days
+so far. All arms keep the same vocabularies. After ± is the standard deviation over seeds.
+
+"""
+
+
 def write_json(docs: Path, told: Json) -> None:
-    """Keeps what was measured, and on what."""
+    """Keeps what was measured, and on what, in place of what the same command found before."""
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / "warm_start.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    others = [run for run in _stored(docs) if _command(run["about"]) != _command(told["about"])]
+    runs = sorted([*others, told], key=lambda run: _command(run["about"]))
+    (docs / FILE).write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
 
 
 def write(docs: Path) -> None:
     """The page, from the .json alone."""
-    told = json.loads((docs / "warm_start.json").read_text(encoding="utf-8"))
-    (docs / "warm_start.md").write_text(page(told["about"], told["rows"]), encoding="utf-8")
+    sections = (section(run["about"], run["rows"]) for run in _stored(docs))
+    (docs / FILE).with_suffix(".md").write_text(HEAD + "\n".join(sections), encoding="utf-8")
 
 
-def page(about: Json, rows: Sequence[Json]) -> str:
-    """Its text."""
-    means = by_arm(rows)
-    seeds, days = about["seeds"], about["days"]
+def _stored(docs: Path) -> list[Json]:
+    file = docs / FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+
+
+def section(about: Json, rows: Sequence[Json]) -> str:
+    """What one command found."""
+    seeds, days, base = about["seeds"], about["days"], about["base"]
     aucs = [name for name in rows[0]["metrics"] if name.endswith("_auc")]
-    of = " ".join(["", *(f"--set {s}" for s in about["set"])])
-    dated = f" --date {about['run_date']}" if about["run_date"] else ""
-    command = f"python benchmarks/warm_start.py {about['recipe']}{dated} --root FOLDER"
-    command += f" --base {len(about['base'])}{of}"
-    made = f"ncs4cvr run {about['recipe']}{dated} --root FOLDER{of}"
-    share, rate, orders = chosen(rows)
+    best = chosen(rows)
     body = []
-    for arm, metrics in means.items():
+    for arm, metrics in by_arm(rows).items():
         less = differences(rows, arm, (FRESH, None, None, None))
         wide = f" ± {statistics.stdev(less):.4f}" if len(less) > 1 else ""
-        best = "**" if arm == (WARM, share, rate, orders) else ""
-        values = [f"{best}{metrics[name]:.4f}{best}" for name in (*aucs, WATCHED)]
+        bold = "**" if arm == (WARM, *best) else ""
+        values = [f"{bold}{metrics[name]:.4f}{bold}" for name in (*aucs, WATCHED)]
         shown = "" if arm[0] == FRESH else f"{statistics.fmean(less):+.4f}{wide}"
         told = [f"{value:g}" for value in arm[1:]] if arm[0] == WARM else [""] * 3
         body.append([f"`{arm[0]}`", *told, *values, shown])
     head = [name.removesuffix("_auc").upper() for name in aucs]
+    settings = zip(SETTINGS.values(), best, strict=True)
     return "\n".join(
         [
-            "# How a warm start learns\n",
+            f"## `{about['recipe']}`: a first model of {len(base)} days\n",
             prose(
-                f"`{made}`, then `{command}`: {about['date']}, {about['machine']}; "
-                f"{len(seeds)} seeds ({', '.join(map(str, seeds))})."
+                f"`{_command(about)}`, {about['date']}, {about['machine']}; {len(seeds)} seeds "
+                f"({', '.join(map(str, seeds))}). The first model is of {_dates(base)}; the days "
+                f"that it goes on with are {_dates(days[:-1])}, it is judged on {_dates(days[1:])}."
             ),
-            prose(
-                f"Rows of the run's training and validation splits by day. A model is trained from "
-                f"nothing on {_dates(about['base'])}; then it goes on day by day with the rows of "
-                f"{_dates(days[:-1])}, and is judged each time on the next day, "
-                f"{_dates(days[1:])}. No test row of this run is read, and where later runs are "
-                "tested on later days, none of theirs. AUCs are means over seeds and days."
-            ),
-            prose(
-                f"**Chosen: `warm_label_share={share:g}`, `warm_learning_rate={rate:g}`, "
-                f"`warm_orders={orders}`**, by the mean of the AUCs."
-            ),
+            prose(f"**Chosen: {', '.join(f'`{name}={v:g}`' for name, v in settings)}.**"),
             table(["arm", *SETTINGS, *head, "their mean", "less fresh's"], body),
-            prose(
-                f"`{STALE}`: the first model, never updated. `{FRESH}`: search and training from "
-                "nothing on all days so far. All arms keep the first days' vocabularies. After ± "
-                "is the standard deviation over seeds."
-            ),
         ]
     )
+
+
+def _command(about: Json) -> str:
+    dated = f" --date {about['run_date']}" if about["run_date"] else ""
+    settings = "".join(f" --set {setting}" for setting in about["set"])
+    base = len(about["base"])
+    return f"python benchmarks/warm_start.py {about['recipe']}{dated} --base {base}{settings}"
 
 
 def by_arm(rows: Sequence[Json]) -> dict[tuple, Json]:

@@ -99,13 +99,33 @@ def test_arms_are_compared_seed_by_seed():
     assert differences(ROWS, ("warm", 0.2, 0.001, 2), fresh) == [-0.125, 0.25]
 
 
-def test_the_page_names_what_was_read_and_what_was_chosen():
-    from warm_start_parts.page import page
+def about(base):
+    told = {"date": "2022-02-01", "machine": "2 x some", "recipe": "kuairand", "set": []}
+    days = [20220101, 20220102, 20220103, 20220104]
+    return {
+        **told,
+        "run_date": "2022-01-06",
+        "seeds": [1, 2],
+        "base": days[:base],
+        "days": days[2:],
+    }
 
-    about = {"date": "2022-02-01", "machine": "2 x some", "recipe": "kuairand", "set": []}
-    about |= {"run_date": "2022-01-06", "seeds": [1, 2]}
-    text = page({**about, "base": [20220101, 20220102], "days": [20220103, 20220104]}, ROWS)
-    assert "trained from nothing on 2022-01-01 to 2022-01-02" in text.replace("\n", " ")
+
+def test_the_page_names_what_was_read_and_what_was_chosen():
+    from warm_start_parts.page import section
+
+    text = section(about(2), ROWS)
+    assert "The first model is of 2022-01-01 to 2022-01-02" in text.replace("\n", " ")
     assert "`warm_label_share=0.2`, `warm_learning_rate=0.001`, `warm_orders=2`" in text
     assert "| `warm` | 0.2 | 0.001 | 2 | **0.6875** |" in text
     assert "+0.0625 ± 0.2652" in text  # of -1/8 and 2/8: mean 1/16, deviation 3/8 / sqrt 2
+
+
+def test_a_command_replaces_what_it_found_before_and_nothing_else(tmp_path):
+    from warm_start_parts import page
+
+    for base in (2, 1, 2):
+        page.write_json(tmp_path, {"about": about(base), "rows": ROWS})
+    page.write(tmp_path)
+    text = (tmp_path / "warm_start.md").read_text()
+    assert [text.count(f"a first model of {base} days") for base in (1, 2)] == [1, 1]
