@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.cli import main
@@ -20,7 +21,17 @@ DOCS = Path(__file__).parents[2] / "docs" / "production.md"
 
 def test_without_settings_beam_runs_in_this_process():
     here = {"direct_num_workers=1", "direct_running_mode=in_memory", f"runner={beam.HERE}"}
-    assert set(beam.arguments(())) == {f"--{flag}" for flag in here}
+    assert set(beam.arguments(())) == {beam.NO_IMAGE, *(f"--{flag}" for flag in here)}
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("direct_num_workers=2",), ("runner=DirectRunner", IMAGE)]
+)
+def test_tfx_packs_no_copy_of_itself_for_workers_of_this_machine(settings):
+    """It would take seconds in every step, and stay in the folder of temporary files."""
+    flags = list(beam.arguments(settings))
+    assert make_beam_dependency_flags(flags) == flags
+    assert sum(flag.startswith("--sdk_container_image=") for flag in flags) == 1
 
 
 def test_several_workers_are_processes_unless_told_otherwise():
