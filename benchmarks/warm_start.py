@@ -1,15 +1,15 @@
-"""How a warm start learns best: its learning rate, labels' share and orders, by validation.
+"""How a warm start learns best: its learning rate and its labels' share, by validation.
 
     ncs4cvr run kuairand --date 2022-05-02 --root FOLDER        # makes the examples
     python benchmarks/warm_start.py kuairand --date 2022-05-02 --root FOLDER
 
 Takes the training and validation rows of a run's examples by day. The first days are trained on
 from nothing; then a model goes on day by day, and every day it is judged on the next one. So no
-test row is read, of this run or of a later day's. Every choice of `warm_label_share`,
-`warm_learning_rate` and `warm_orders` goes on from the same model; beside them stand that model
-without an update, and fresh days with a search of their own. Seeds that are done stay under
-FOLDER/bench and are not repeated. Writes its section of docs/benchmarks/warm_start.md and .json,
-one for every `--base`. Some 20 minutes on 2 cores.
+test row is read, of this run or of a later day's. Every pair of `warm_label_share` and
+`warm_learning_rate` goes on from the same model; beside them stand that model without an update,
+and fresh days with a search of their own. Seeds that are done stay under FOLDER/bench and are not
+repeated. Writes its section of docs/benchmarks/warm_start.md and .json, one for every `--base`.
+Some 10 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 from page_parts import machine
 
 DOCS = Path(__file__).parents[1] / "docs/benchmarks"
-SHARES, RATES, ORDERS = (1.0, 0.5, 0.2, 0.1), (0.0005, 0.001, 0.002, 0.004), (1, 4)
+SHARES, RATES = (1.0, 0.5, 0.2, 0.1), (0.0005, 0.001, 0.002, 0.004)
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     from quality_parts.data import Data, NoRun
     from warm_start_parts.days import by_day
 
-    unset = ("warm_start=on", "warm_learning_rate=0", "warm_label_share=1", "warm_orders=1")
+    unset = ("warm_start=on", "warm_learning_rate=0", "warm_label_share=1")
     recipe = recipe_files.load(args.recipe, (*args.set, *unset))
     dated = f" --date {args.date}" if args.date else ""
     command = f"ncs4cvr run {args.recipe}{dated} --root {args.root}"
@@ -74,7 +74,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
             f"{args.base + 2} are needed: {args.base} to start with, one to go on with, one to "
             "judge on. Run a later --date, or lower --base"
         )
-    settings = list(itertools.product(args.shares, args.rates, args.orders))
+    settings = list(itertools.product(args.shares, args.rates))
     one = functools.partial(one_seed, args, recipe, data, settings)
     of_seeds = concurrent.futures.ProcessPoolExecutor(
         args.workers, multiprocessing.get_context("spawn")
@@ -132,7 +132,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--base", type=int, default=4, metavar="DAYS", help="to start with (4)")
     p.add_argument("--shares", type=float, nargs="+", default=SHARES, metavar="A")
     p.add_argument("--rates", type=float, nargs="+", default=RATES, metavar="RATE")
-    p.add_argument("--orders", type=int, nargs="+", default=ORDERS, metavar="N")
     p.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104])
     p.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     p.add_argument("--set", action="append", default=[], metavar="key=value", help="as in run")

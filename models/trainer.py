@@ -124,7 +124,6 @@ def fitted(
         if recipe.warm_label_share < 1:
             train = soft_labels.of_model(recipe, train, model)
             model.label_share = start["label_share"] = recipe.warm_label_share
-        start["orders"] = recipe.warm_orders
     began = time.monotonic()
     history = training.fit(
         model,
@@ -133,7 +132,6 @@ def fitted(
         rows=rows,
         checkpoint=config["checkpoint"],
         after_epoch=_board(fn_args.model_run_dir) if workers.chief else _nobody,
-        orders=start.get("orders", 1),
     )
     seconds = time.monotonic() - began
     own = starts.on_one_device(model, sizes, train.no_rows(), workers)

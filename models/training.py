@@ -135,43 +135,6 @@ def train_epoch(
     return float(values.mean())
 
 
-def train_orders(
-    model: Ranker, train: Batches, epoch: int, orders: int, rows: int, title: str
-) -> float:
-    """One epoch in several orders of the rows, each from the same weights; leaves their mean.
-
-    Of near solutions the mean of the weights predicts as well as all of them together (model soups:
-    Wortsman et al., arXiv 2203.05482). Adam's moments are averaged, too.
-
-    Args:
-      model, rows, title: see `train_epoch`.
-      train: the training split.
-      epoch: its number, from 0.
-      orders: 1 or more.
-
-    Returns:
-      The mean loss.
-    """
-    recipe, losses = model.recipe, []
-    averaged = [*_learned(model), *model.optimizer_state] if orders > 1 else []
-    begin = [tf.Variable(v, trainable=False) for v in averaged]
-    mean = [tf.Variable(tf.zeros_like(v), trainable=False) for v in averaged]
-    for order in range(orders):
-        if order:
-            _copy(begin, averaged)
-        shown = f"{title}, order {order + 1} of {orders}" if orders > 1 else title
-        batches = train.epoch(epoch * orders + order, recipe.batch_size, recipe.seed)
-        losses.append(train_epoch(model, batches, rows, shown))
-        for total, value in zip(mean, averaged, strict=True):
-            # The step count and the rate are the same in all orders.
-            if value.shape.rank:
-                total.assign_add(value / orders)
-            else:
-                total.assign(value)
-    _copy(mean, averaged)
-    return float(np.mean(losses))
-
-
 def fit(
     model: Ranker,
     train: Batches,
@@ -180,7 +143,6 @@ def fit(
     rows: int,
     checkpoint: str,
     after_epoch: Callable[[int, float, Mapping[str, float]], None],
-    orders: int = 1,
 ) -> History:
     """Trains until validation stops improving and leaves the best epoch's weights in the model.
 
@@ -196,10 +158,9 @@ def fit(
       rows: rows of the training split, for the progress display (0: unknown).
       checkpoint: a folder of this very training's own, which all workers can read.
       after_epoch: told epoch, mean loss and validation metrics by the chief, e.g. for TensorBoard.
-      orders: of the rows in an epoch; see `train_orders`.
     """
     recipe, history, workers = model.recipe, History(), train.workers
-    kept = _learned(model)
+    kept = [v.own if isinstance(v, Shard) else v for v in model.trainable_variables]
     if recipe.warm_start == "on":
         kept += model.optimizer_state
     best = [tf.Variable(w, trainable=False) for w in kept]
@@ -213,7 +174,7 @@ def fit(
     while len(history.epochs) < recipe.max_epochs and history.stale() <= recipe.patience:
         epoch = len(history.epochs)
         title = f"epoch {epoch + 1}/{recipe.max_epochs}"
-        loss = train_orders(model, train, epoch, orders, rows, title)
+        loss = train_epoch(model, train.epoch(epoch, recipe.batch_size, recipe.seed), rows, title)
         metrics = validate(model, valid)
         metrics["watched"] = watched(recipe, metrics)
         history.epochs.append(metrics)
@@ -228,11 +189,6 @@ def fit(
         log.info("%s  loss %.4f  validation %s", title, loss, aucs)
     _copy(best, kept)
     return history
-
-
-def _learned(model: Ranker) -> list[tf.Variable]:
-    """The trained weights; of tables that are cut, this worker's rows."""
-    return [v.own if isinstance(v, Shard) else v for v in model.trainable_variables]
 
 
 def _copy(source, target) -> None:

@@ -65,7 +65,6 @@ def for_search(recipe: Recipe) -> Recipe:
         warm_rows="new",
         warm_learning_rate=0.0,
         warm_label_share=1.0,
-        warm_orders=1,
         analyze_every_days=0,
     )
 

@@ -224,8 +224,6 @@ def _from_before(recipe: Recipe, summary: Mapping[str, Any]) -> list[str]:
             learned += (
                 f"; {share:.0%} of the losses are on labels, the rest on what that model says"
             )
-        if (orders := start.get("orders", 1)) > 1:
-            learned += f"; the mean of {orders} orders of them"
         lines.append(learned)
     return lines
 

@@ -112,7 +112,6 @@ class Recipe:
     warm_rows: Literal["new", "all"] = "new"  # train then on the days it has not seen, or on all
     warm_learning_rate: float = 0.0  # of a warm start; 0 = learning_rate
     warm_label_share: float = 1.0  # of its losses; the rest is on what the last model says
-    warm_orders: int = 1  # of the rows, learned each from the same weights; their mean goes on
     search_every_days: int = 0  # how long a pushed model's tickets are kept; 0 = search every time
     search_when_changed: float = 0.0  # search when a round of today's changes more; 0 = not asked
     analyze_every_days: int = 0  # how long its vocabularies are; 0 = learn them every time
@@ -154,7 +153,6 @@ class Recipe:
         between("learning_rate", self.learning_rate, 1e-7, 10.0)
         for field in ("embedding_dim", "batch_size", "max_epochs", "search_epochs", "experts"):
             between(field, getattr(self, field), 1, 10**9)
-        between("warm_orders", self.warm_orders, 1, 100)
         between("warm_learning_rate", self.warm_learning_rate, 0.0, 10.0)
         between("warm_label_share", self.warm_label_share, 0.01, 1.0)
         between("search_when_changed", self.search_when_changed, 0.0, 1.0)

@@ -24,8 +24,8 @@ the next, in an order that rotates. The load average was {load} at the ends of t
 NO_FOURTH = """
 There is no fourth arm with new tickets and a warm start. Where the tickets are new, training starts
 fresh whatever `warm_start` says ([docs/production.md](../production.md#from-day-to-day)). It would
-be the arm `fresh`, with an optimizer's state to keep. How the recipe `kuairand` learns in a warm
-start was chosen on days before all that are tested on here ([warm_start.md](warm_start.md)).
+be the arm `fresh`, with an optimizer's state to keep. What earlier days, tested on by none of these
+runs, say of a warm start's settings is in [warm_start.md](warm_start.md).
 
 """
 TARGET = (

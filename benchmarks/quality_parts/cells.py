@@ -109,7 +109,7 @@ def _facts(recipe: Recipe) -> str:
     """The recipe as JSON without what no cell depends on: files, gates, checks, warm starts."""
     log = dataclasses.replace(recipe.log, events="", users="", videos="", history="")
     bare = recipe.replace(log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0)
-    return bare.replace(warm_learning_rate=0.0, warm_label_share=1.0, warm_orders=1).to_json()
+    return bare.replace(warm_learning_rate=0.0, warm_label_share=1.0).to_json()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -29,7 +29,7 @@ def results(
     recipe: Recipe,
     days: Days,
     base: int,
-    settings: Sequence[tuple[float, float, int]],
+    settings: Sequence[tuple[float, float]],
     tell: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """One seed's rows: arm, settings, the day judged on, its metrics.
@@ -38,7 +38,7 @@ def results(
       recipe: with the seed; `warm_start` on.
       days: at least two more than `base`.
       base: days of the fresh start.
-      settings: of warm starts, (warm_label_share, warm_learning_rate, warm_orders).
+      settings: of warm starts, (warm_label_share, warm_learning_rate).
       tell: says what is done.
     """
     dates = list(days.files)
@@ -57,16 +57,15 @@ def results(
     model, found, _ = fresh(recipe, sizes, known, days.rows(dates[base], dates[base]))
     start = _state(model)
     yield from rows(STALE, [_judged(model, valid) for _, valid, _ in splits])
-    for share, rate, orders in settings:
+    for share, rate in settings:
         if model.label_share != share:
             taught = recipe.replace(warm_label_share=share)
             model = starts.joint_model(taught, sizes, known, 0, found)
             model.label_share = share
         _put(model, start)
         model.optimizer.learning_rate.assign(rate)
-        got = [_on(model, train, valid, orders) for train, valid, _ in splits]
-        of = {"warm_label_share": share, "warm_learning_rate": rate, "warm_orders": orders}
-        yield from rows(WARM, got, **of)
+        got = [_on(model, train, valid) for train, valid, _ in splits]
+        yield from rows(WARM, got, warm_label_share=share, warm_learning_rate=rate)
     got = []
     for (day, _), (_, valid, _) in zip(steps, splits, strict=True):
         got.append(fresh(recipe, sizes, days.rows(dates[0], day), valid)[2])
@@ -93,22 +92,16 @@ def fresh(
     return model, found, metrics
 
 
-def _on(model: Ranker, train: Batches, valid: Batches, orders: int) -> Metrics:
+def _on(model: Ranker, train: Batches, valid: Batches) -> Metrics:
     rows = train.count()
     taught = soft_labels.of_model(model.recipe, train, model) if model.label_share < 1 else train
-    return _fit(model, taught, valid, rows, orders)
+    return _fit(model, taught, valid, rows)
 
 
-def _fit(model: Ranker, train: Batches, valid: Batches, rows: int, orders: int = 1) -> Metrics:
+def _fit(model: Ranker, train: Batches, valid: Batches, rows: int) -> Metrics:
     with tempfile.TemporaryDirectory() as checkpoint:
         history = training.fit(
-            model,
-            train,
-            valid,
-            rows=rows,
-            checkpoint=checkpoint,
-            after_epoch=lambda *_: None,
-            orders=orders,
+            model, train, valid, rows=rows, checkpoint=checkpoint, after_epoch=lambda *_: None
         )
     return history.epochs[history.best]
 

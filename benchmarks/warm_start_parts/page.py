@@ -13,11 +13,7 @@ from page_parts.markdown import prose, table
 from warm_start_parts.chain import FRESH, STALE, WARM
 
 Json = dict[str, Any]
-SETTINGS = {  # as the table's columns
-    "label share": "warm_label_share",
-    "learning rate": "warm_learning_rate",
-    "orders": "warm_orders",
-}
+SETTINGS = {"label share": "warm_label_share", "learning rate": "warm_learning_rate"}
 FILE = "warm_start.json"
 WATCHED = "watched"  # of the metrics: the mean of the outputs' AUCs, as early stopping has it
 
@@ -26,10 +22,10 @@ HEAD = f"""# How a warm start learns
 
 Rows of a run's training and validation splits by day. A model is trained from nothing on the first
 days; then it goes on day by day, and is judged each time on the next day. No test row is read. AUCs
-are means over seeds and days; what is chosen has the highest mean of all AUCs.
+are means over seeds and days; the best pair has the highest mean of all AUCs.
 
 The run is made first, `ncs4cvr run kuairand --date 2022-05-02 --root FOLDER`; the commands below
-want the same `--root`, and take the grid as `--shares`, `--rates` and `--orders`.
+want the same `--root`, and take the grid as `--shares` and `--rates`.
 
 `{STALE}`: the first model, never updated. `{FRESH}`: search and training from nothing on all days
 so far. All arms keep the same vocabularies. After ± is the standard deviation over seeds.
@@ -63,12 +59,12 @@ def section(about: Json, rows: Sequence[Json]) -> str:
     best = chosen(rows)
     body = []
     for arm, metrics in by_arm(rows).items():
-        less = differences(rows, arm, (FRESH, None, None, None))
+        less = differences(rows, arm, (FRESH, None, None))
         wide = f" ± {statistics.stdev(less):.4f}" if len(less) > 1 else ""
         bold = "**" if arm == (WARM, *best) else ""
         values = [f"{bold}{metrics[name]:.4f}{bold}" for name in (*aucs, WATCHED)]
         shown = "" if arm[0] == FRESH else f"{statistics.fmean(less):+.4f}{wide}"
-        told = [f"{value:g}" for value in arm[1:]] if arm[0] == WARM else [""] * 3
+        told = [f"{value:g}" for value in arm[1:]] if arm[0] == WARM else [""] * 2
         body.append([f"`{arm[0]}`", *told, *values, shown])
     head = [name.removesuffix("_auc").upper() for name in aucs]
     settings = zip(SETTINGS.values(), best, strict=True)
@@ -80,7 +76,7 @@ def section(about: Json, rows: Sequence[Json]) -> str:
                 f"({', '.join(map(str, seeds))}). The first model is of {_dates(base)}; the days "
                 f"that it goes on with are {_dates(days[:-1])}, it is judged on {_dates(days[1:])}."
             ),
-            prose(f"**Chosen: {', '.join(f'`{name}={v:g}`' for name, v in settings)}.**"),
+            prose(f"**Best: {', '.join(f'`{name}={v:g}`' for name, v in settings)}.**"),
             table(["arm", *SETTINGS, *head, "their mean", "less fresh's"], body),
         ]
     )
@@ -94,7 +90,7 @@ def _command(about: Json) -> str:
 
 
 def by_arm(rows: Sequence[Json]) -> dict[tuple, Json]:
-    """(arm, label share, learning rate, orders) -> means of its metrics, as the rows come."""
+    """(arm, label share, learning rate) -> means of its metrics, as the rows come."""
     found: dict[tuple, list[Json]] = defaultdict(list)
     for row in rows:
         found[_arm(row)].append(row["metrics"])
@@ -104,8 +100,8 @@ def by_arm(rows: Sequence[Json]) -> dict[tuple, Json]:
     }
 
 
-def chosen(rows: Sequence[Json]) -> tuple[float, float, int]:
-    """The warm start's label share, learning rate and orders whose mean of AUCs is highest."""
+def chosen(rows: Sequence[Json]) -> tuple[float, float]:
+    """The warm start's label share and learning rate whose mean of AUCs is highest."""
     warm = {arm: m[WATCHED] for arm, m in by_arm(rows).items() if arm[0] == WARM}
     return max(warm, key=lambda arm: warm[arm])[1:]
 

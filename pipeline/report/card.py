@@ -148,17 +148,6 @@ def _limits(facts: Facts) -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in lines)
 
 
-def _warm_start(start: Mapping[str, Any]) -> Iterator[str]:
-    if not start.get("from"):
-        return
-    yield f"It went on from the model of {plain(start['from'])}."
-    if share := start.get("label_share"):
-        share = words.percent(share)
-        yield f"Of its losses {share} are on labels, the rest on what that model says."
-    if (orders := start.get("orders", 1)) > 1:
-        yield f"Its weights are the mean of {orders} orders of the rows."
-
-
 def _making(facts: Facts) -> Iterator[str]:
     yield "## How it was made"
     sharing, training, serving = facts["sharing"], facts["training"], facts["serving"]
@@ -179,7 +168,11 @@ def _making(facts: Facts) -> Iterator[str]:
                 f"It learned what {training['soft_labels']} rounds of the ticket search say of the "
                 "training rows on average, in place of the labels."
             )
-        lines += _warm_start(training["start"])
+        if share := training["start"].get("label_share"):
+            lines.append(
+                f"It went on from the model of {plain(training['start']['from'])}. Of its losses "
+                f"{words.percent(share)} are on labels, the rest on what that model says."
+            )
     if serving:
         lines.append(
             f"Files {words.megabytes(serving['model_bytes'])}; memory after load "

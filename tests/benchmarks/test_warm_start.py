@@ -70,17 +70,16 @@ def row(arm, seed, day, watched, **settings):
     return {"seed": seed, "arm": arm, **settings, "day": day, "metrics": metrics}
 
 
-def warm(share, rate, seed, watched, orders=1):
-    of = {"warm_label_share": share, "warm_learning_rate": rate, "warm_orders": orders}
-    return row("warm", seed, 20220104, watched, **of)
+def warm(share, rate, seed, watched):
+    return row("warm", seed, 20220104, watched, warm_label_share=share, warm_learning_rate=rate)
 
 
 ROWS = [
     row("stale", 1, 20220104, 0.5),
     row("stale", 2, 20220104, 0.5),
     *(warm(1.0, 0.001, seed, 0.6) for seed in (1, 2)),
-    *(warm(0.2, 0.001, seed, 0.625, 4) for seed in (1, 2)),
-    *(warm(0.2, 0.001, seed, watched, 2) for seed, watched in ((1, 0.625), (2, 0.75))),
+    *(warm(0.2, 0.002, seed, 0.625) for seed in (1, 2)),
+    *(warm(0.2, 0.001, seed, watched) for seed, watched in ((1, 0.625), (2, 0.75))),
     row("fresh", 1, 20220104, 0.75),
     row("fresh", 2, 20220104, 0.5),
 ]
@@ -89,14 +88,14 @@ ROWS = [
 def test_the_highest_mean_over_seeds_is_chosen():
     from warm_start_parts.page import chosen
 
-    assert chosen(ROWS) == (0.2, 0.001, 2)
+    assert chosen(ROWS) == (0.2, 0.001)
 
 
 def test_arms_are_compared_seed_by_seed():
     from warm_start_parts.page import differences
 
-    fresh = ("fresh", None, None, None)
-    assert differences(ROWS, ("warm", 0.2, 0.001, 2), fresh) == [-0.125, 0.25]
+    fresh = ("fresh", None, None)
+    assert differences(ROWS, ("warm", 0.2, 0.001), fresh) == [-0.125, 0.25]
 
 
 def about(base):
@@ -116,8 +115,8 @@ def test_the_page_names_what_was_read_and_what_was_chosen():
 
     text = section(about(2), ROWS)
     assert "The first model is of 2022-01-01 to 2022-01-02" in text.replace("\n", " ")
-    assert "`warm_label_share=0.2`, `warm_learning_rate=0.001`, `warm_orders=2`" in text
-    assert "| `warm` | 0.2 | 0.001 | 2 | **0.6875** |" in text
+    assert "`warm_label_share=0.2`, `warm_learning_rate=0.001`" in text
+    assert "| `warm` | 0.2 | 0.001 | **0.6875** |" in text
     assert "+0.0625 ± 0.2652" in text  # of -1/8 and 2/8: mean 1/16, deviation 3/8 / sqrt 2
 
 

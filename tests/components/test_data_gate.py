@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.types import standard_artifacts
 
 from ncs4cvr.components import data_gate
@@ -18,6 +18,7 @@ from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log, Split
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Task
+from statistics_by_hand import number, statistics_of, words
 
 RECIPE = Recipe(
     "r",
@@ -46,39 +47,8 @@ def schema():
     return text_format.Parse(SCHEMA, schema_pb2.Schema())
 
 
-def number(name, values, rows):
-    feature = statistics_pb2.FeatureNameStatistics(type=statistics_pb2.FeatureNameStatistics.INT)
-    feature.path.step.append(name)
-    stats = feature.num_stats
-    common(stats.common_stats, len(values), rows)
-    stats.min, stats.max, stats.mean = min(values), max(values), sum(values) / len(values)
-    return feature
-
-
-def words(name, counts, rows):
-    feature = statistics_pb2.FeatureNameStatistics(type=statistics_pb2.FeatureNameStatistics.STRING)
-    feature.path.step.append(name)
-    stats = feature.string_stats
-    common(stats.common_stats, sum(counts.values()), rows)
-    stats.unique = len(counts)
-    for word, count in counts.items():
-        stats.rank_histogram.buckets.add(label=word, sample_count=count)
-    return feature
-
-
-def common(stats, present, rows):
-    stats.num_non_missing, stats.num_missing = present, rows - present
-    stats.min_num_values = stats.max_num_values = 1
-    stats.avg_num_values, stats.tot_num_values = 1, present
-
-
 def found(*features, rows=10):
     return tfdv.validate_statistics(statistics_of(*features, rows=rows), schema())
-
-
-def statistics_of(*features, rows):
-    data = statistics_pb2.DatasetFeatureStatistics(num_examples=rows, features=features)
-    return statistics_pb2.DatasetFeatureStatisticsList(datasets=[data])
 
 
 def clean():

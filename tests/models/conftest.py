@@ -20,6 +20,7 @@ from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Split
 from ncs4cvr.schemas.recipe import Recipe
 from tiny_world import LOG, TINY, Row, World, as_example, rows_of, world_of
+from training_days import fitted, searched
 from unpacking import unpacked
 
 
@@ -163,3 +164,21 @@ def _small(tickets=None, **changes: Any) -> tuple[Ranker, dict[str, tf.Tensor]]:
     for task, ticket in enumerate(tickets or []):
         set_ticket(model.sharing.connections(task), ticket)
     return model, batch
+
+
+@pytest.fixture(scope="module")
+def first(days, fn_args, tmp_path_factory):
+    """The first day: its tickets, its folder, its model."""
+    tickets, folder = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("first")
+    searched(days[0], tickets)
+    model, start = fitted(days[0], fn_args, folder, tickets=str(tickets))
+    return tickets, folder / "run", model, start
+
+
+@pytest.fixture(scope="module")
+def second(days, first, fn_args, tmp_path_factory):
+    tickets, folder = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("second")
+    searched(days[1], tickets, first[1])
+    told = {"tickets": str(tickets), "last_run": str(first[1])}
+    model, start = fitted(days[1], fn_args, folder, **told)
+    return tickets, folder / "run", model, start

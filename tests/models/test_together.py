@@ -135,8 +135,7 @@ def test_workers_with_files_of_their_own_train_on_the_union_of_their_batches(
 def test_two_workers_go_on_from_the_last_model_as_one_does(days, fn_args, tmp_path, ways):
     def run(day, name, last_run="", **changes):
         changes = {"sharing": "shared_bottom", "search_every_days": 0, "batch_size": 6, **changes}
-        # What the last model says is predicted together, too, and the mean is of all that is kept.
-        changes |= {"warm_label_share": 0.5, "warm_orders": 2}
+        changes["warm_label_share"] = 0.5  # what the last model says is predicted together, too
         folder, data = tmp_path / name, day.world.folder
         args = fn_args(day.recipe.replace(**changes), folder, last_run=last_run)
         args.transform_output = f"{data}/graph"

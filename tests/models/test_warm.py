@@ -1,64 +1,16 @@
-"""A day goes on from the day before: weights, rows by key, optimizer, and tickets."""
+"""A day goes on from the day before: weights, rows by key, optimizer."""
 
-import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ncs4cvr.models import lottery, renewal, starts, trained, trainer, warm
+from ncs4cvr.models import starts, trained, warm
 from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.controls import OTHER_SEED
 from ncs4cvr.models.preprocessing import vocabularies
 from ncs4cvr.models.tickets import Tickets
-
-
-def place_of_table(model):
-    """Which of the model's variables the embedding table is."""
-    table = model.trunks[0].embedding.table
-    return [v is table for v in model.trainable_variables].index(True)
-
-
-def arguments(day, fn_args, folder, **config):
-    args = fn_args(day.recipe, folder, **config)
-    at = day.world.folder
-    args.transform_output, args.train_files = f"{at}/graph", [f"{at}/train*"]
-    args.eval_files = [f"{at}/valid*"]
-    return args
-
-
-def searched(day, folder, last_run=""):
-    at = day.world.folder
-    splits = (f"{at}/train*", f"{at}/valid*")
-    trainer.search_fn(day.recipe.to_json(), *splits, f"{at}/graph", str(folder), str(last_run))
-    return Tickets.load(str(folder))
-
-
-def fitted(day, fn_args, folder, **config):
-    """Trains as run_fn does, but for the export; the model, and what it says of its start."""
-    found = Tickets.load(config["tickets"])
-    args = arguments(day, fn_args, folder, **config)
-    model = trainer.fitted(args, day.recipe, day.world.graph, found)
-    return model, json.loads((folder / "run/training.json").read_text())["start"]
-
-
-@pytest.fixture(scope="module")
-def first(days, fn_args, tmp_path_factory):
-    """The first day: its tickets, its folder, its model."""
-    tickets, folder = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("first")
-    searched(days[0], tickets)
-    model, start = fitted(days[0], fn_args, folder, tickets=str(tickets))
-    return tickets, folder / "run", model, start
-
-
-@pytest.fixture(scope="module")
-def second(days, first, fn_args, tmp_path_factory):
-    tickets, folder = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("second")
-    searched(days[1], tickets, first[1])
-    told = {"tickets": str(tickets), "last_run": str(first[1])}
-    model, start = fitted(days[1], fn_args, folder, **told)
-    return tickets, folder / "run", model, start
+from training_days import fitted, place_of_table
 
 
 def carried(days, first):
@@ -201,104 +153,3 @@ def test_with_kept_vocabularies_a_warm_start_begins_with_exactly_the_pushed_weig
     for place in range(len(model.trainable_variables)):
         for mine, theirs in zip(state(model, place), state(first[2], place), strict=True):
             np.testing.assert_array_equal(mine, theirs)
-
-
-# -- tickets -------------------------------------------------------------------------------
-
-
-def test_the_first_day_searches_and_the_next_keeps(first, second):
-    before, now = (Tickets.load(str(day[0])) for day in (first, second))
-    assert before.facts["decision"] == {
-        "searched": True,
-        "why": "no model of an earlier day was pushed",
-        "changed": {},
-    }
-    assert now.facts["decision"] == {
-        "searched": False,
-        "why": "they are 1 days old; search_every_days is 9",
-        "changed": {},
-        "searched_on": "2022-01-03",
-    }
-    for task, ticket in before.tickets.items():
-        for a, b in zip(ticket, now.tickets[task], strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-def decision(days, first, changes, shares=0.0):
-    recipe = days[1].recipe.replace(**changes)
-    found, facts = renewal.kept(recipe, str(first[1]), lambda _: {"ctr": shares, "cvr": 0.0})
-    assert (found is None) == facts["searched"]
-    return facts
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"search_every_days": 0}, "search_every_days is 0"),
-        ({"search_every_days": 1}, "they are 1 days old; search_every_days is 1"),
-        ({"keep": 0.3}, "keep changed from 0.2 to 0.3 since the last model"),
-        ({"hidden": (9, 4)}, "hidden changed from (8, 4) to (9, 4) since the last model"),
-    ],
-)
-def test_a_search_is_due_when_the_recipe_says_so(days, first, changes, why):
-    assert decision(days, first, changes) == {"searched": True, "why": why, "changed": {}}
-
-
-@pytest.mark.parametrize(("share", "searched"), [(0.2, False), (0.3, True)])
-def test_a_search_is_due_when_one_round_changes_too_much(days, first, share, searched):
-    facts = decision(days, first, {"search_when_changed": 0.25}, share)
-    assert facts["searched"] is searched
-    assert facts["changed"] == {"ctr": share, "cvr": 0.0}
-    assert f"one round changes {share:.1%} of ctr, the bound is 25.0%" in facts["why"]
-
-
-def test_on_the_data_of_the_search_one_round_changes_nothing(days, first):
-    found = Tickets.load(str(first[0]))
-    assert any(not mask.all() for ticket in found.first.values() for mask in ticket)
-    assert changed(days[0], found) == {"ctr": 0.0, "cvr": 0.0}
-
-
-def test_on_other_data_one_round_changes_some_connections_of_every_pruned_task(days, first):
-    found = Tickets.load(str(first[0]))
-    pruned = [t for t, ticket in found.first.items() if not all(mask.all() for mask in ticket)]
-    shares = changed(days[1], found)
-    assert pruned
-    assert all(0 < shares[task] < 1 for task in pruned)
-
-
-def changed(day, found):
-    words = vocabularies(day.recipe, day.world.graph)
-    rows = len(day.world.rows)
-    return lottery.changed(day.recipe, day.world.sizes, day.world.train, rows, found, words)
-
-
-def test_kept_tickets_rewind_to_their_start_with_every_row_at_its_own_word(days, first):
-    """Dense layers to the common start bit for bit; known words' rows to theirs."""
-    day, found = days[1], Tickets.load(str(first[0]))
-    words = vocabularies(day.recipe, day.world.graph)
-    batch = next(iter(day.world.valid.in_order()))
-    model = starts.build(day.recipe, day.world.sizes, batch)
-    starts.apply_tickets(model, found, words)
-    table = place_of_table(model)
-    for place, (variable, start) in enumerate(zip(model.trainable_variables, found.start)):
-        if place != table:
-            np.testing.assert_array_equal(variable, start)
-    old, new = found.words["user"], words["user"]
-    (word,) = [w for w in new if w in old][:1]
-    begin = first[2].trunks[0].embedding.starts["user"], model.trunks[0].embedding.starts["user"]
-    row = found.start[table][begin[0] + 1 + old.index(word)]
-    np.testing.assert_array_equal(
-        model.trainable_variables[table][begin[1] + 1 + new.index(word)], row
-    )
-
-
-def test_kept_tickets_on_a_new_start_begin_with_all_of_todays_rows(days, first):
-    day, found = days[1], Tickets.load(str(first[0]))
-    words = vocabularies(day.recipe, day.world.graph)
-    sizes, train = day.world.sizes, day.world.train
-    assert len(found.words["user"]) != len(words["user"])
-    recipe = day.recipe.replace(control="new_start")
-    kept = starts.joint_model(recipe, sizes, train, 300, found, words)
-    fresh = starts.build(recipe.replace(seed=recipe.seed + OTHER_SEED), sizes, train.no_rows())
-    for a, b in zip(kept.trainable_variables, fresh.trainable_variables, strict=True):
-        np.testing.assert_array_equal(a, b)

@@ -71,21 +71,18 @@ def _went_on(days, fn_args, folder, **changes):
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_the_trainer_mixes_where_the_recipe_says_so(days, fn_args, tmp_path, monkeypatch, share):
-    seen, shares, orders = [], [], []
+    seen, shares = [], []
     true = trainer.training.fit
 
     def fit(model, train, *args, **by_name):
         shares.append(model.label_share)
-        orders.append(by_name["orders"])
         seen.append({losses.soft(t) for t in ("ctr", "cvr")} & train.no_rows().keys())
         return true(model, train, *args, **by_name)
 
     monkeypatch.setattr(trainer.training, "fit", fit)
-    start = _went_on(days, fn_args, tmp_path, warm_label_share=share, warm_orders=2)
+    start = _went_on(days, fn_args, tmp_path, warm_label_share=share)
     assert (start["from"], start["rows"]) == ("2022-01-03", 100)
     assert start.get("label_share", 1.0) == share
-    assert start["orders"] == 2
-    assert orders == [1, 2]
     assert shares == [0.0, share if share < 1 else 0.0]
     assert seen == [set(), {"soft/ctr", "soft/cvr"} if share < 1 else set()]
 

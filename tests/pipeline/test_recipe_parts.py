@@ -27,7 +27,7 @@ def test_training_and_gate_do_not_know_how_far_the_log_goes_on(recipe):
 
 def test_the_search_does_not_know_how_training_starts(recipe):
     changed = recipe.replace(warm_start="on", warm_rows="all", warm_learning_rate=0.1)
-    changed = changed.replace(warm_label_share=0.5, warm_orders=2)
+    changed = changed.replace(warm_label_share=0.5)
     assert for_search(changed) == for_search(recipe)
 
 
