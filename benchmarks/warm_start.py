@@ -22,6 +22,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def main() -> int:
     except (NoRun, RecipeError) as error:
         print(f"warm_start: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nwarm_start: interrupted; the same command repeats no seed", file=sys.stderr)
+        return 130
     page.write(args.docs)
     return 0
 
@@ -77,10 +81,18 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     settings = list(itertools.product(args.shares, args.rates))
     one = functools.partial(one_seed, args, recipe, data, settings)
     of_seeds = concurrent.futures.ProcessPoolExecutor(
-        args.workers, multiprocessing.get_context("spawn")
+        args.workers,
+        multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is this process's alone
     )
     with of_seeds as pool:
-        rows = [row for found in pool.map(one, args.seeds) for row in found]
+        try:
+            rows = [row for found in pool.map(one, args.seeds) for row in found]
+        except KeyboardInterrupt:
+            for seed in multiprocessing.active_children():
+                seed.terminate()
+            raise
     about = {
         **machine.facts(),
         "recipe": args.recipe,
