@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--score", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     if args.score:
         return runs.score(args.recipe, *args.score)
     if not args.page_only:

@@ -12,7 +12,8 @@ import importlib
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 # Beam's own DirectRunner looks for a program on the internet before it falls back to this one.
@@ -35,6 +36,21 @@ def add_option(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="option of Beam: where its steps run (as often as you like)",
     )
+
+
+@contextlib.contextmanager
+def apart_from_the_command_line() -> Iterator[None]:
+    """Within it, TFX reads Beam's flags alone.
+
+    It puts them behind the arguments of this process and reads all: a `-v` there, which may be a
+    test runner's or a caller's own, would take the first of them for its value.
+    """
+    given = sys.argv
+    sys.argv = given[:1]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def merged(recipe: Sequence[str], command: Sequence[str]) -> tuple[str, ...]:

@@ -88,7 +88,8 @@ def run(
     while True:
         try:
             # What is served may have changed since the last push; the cache would not know.
-            run_pipeline(pipeline, display, record, ("Pusher",), last)
+            with beam.apart_from_the_command_line():
+                run_pipeline(pipeline, display, record, ("Pusher",), last)
             break
         except Damaged as found:  # without its folder the cache does not know it; so this ends
             display.say(f"! {found}: made anew")

@@ -1,17 +1,22 @@
 """Where Beam's steps run: settings, what is wrong with them, and whom they reach."""
 
+import io
 import re
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
-from ncs4cvr.pipeline import beam, recipe_files
+from ncs4cvr.pipeline import beam, local, recipe_files
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.create import Places, create_pipeline
+from ncs4cvr.pipeline.display import Display
+from ncs4cvr.pipeline.meter import Meter
 from ncs4cvr.pipeline.recipe_parts import for_training
+from ncs4cvr.pipeline.run_record import RunRecord
 from ncs4cvr.pipeline.status import USAGE
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -32,6 +37,18 @@ def test_tfx_packs_no_copy_of_itself_for_workers_of_this_machine(settings):
     flags = list(beam.arguments(settings))
     assert make_beam_dependency_flags(flags) == flags
     assert sum(flag.startswith("--sdk_container_image=") for flag in flags) == 1
+
+
+def test_what_the_caller_was_started_with_is_not_beams(tiny_recipe_file, tmp_path, monkeypatch):
+    """TFX reads Beam's flags behind the process's own, of which `-v` wants a value."""
+    monkeypatch.setattr(sys, "argv", ["caller", "-v"])
+    with Meter() as meter:
+        record = RunRecord(meter)
+        recipe = recipe_files.load(str(tiny_recipe_file))
+        display = Display(io.StringIO())
+        local.run(recipe, tmp_path / "runs", None, display, record, last="VideoLogExampleGen")
+    assert record.components()["VideoLogExampleGen"].outputs["examples"]
+    assert sys.argv == ["caller", "-v"]
 
 
 def test_several_workers_are_processes_unless_told_otherwise():
