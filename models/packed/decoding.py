@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,29 @@ class Blocks:
         return Blocks(*(tf.gather(each, which) for each in all_))
 
 
+def layers(blob: tf.Tensor, layout: Layout, at: Places, kind: tf.DType) -> dict[str, tf.Tensor]:
+    """All that is held of the layers, by name; what has no element is left out.
+
+    Args:
+      blob: the asset's bytes.
+      layout, at: what it holds, and what of it is wanted.
+      kind: of its values.
+    """
+    biases = numbers(blob, layout, "bias", tf.float32)
+    parts = tf.split(biases, list(at.biases.values()))
+    made = {f"bias.{first}": part for first, part in zip(at.biases, parts, strict=True)}
+    found = blocks(blob, layout, kind)
+    if at.sparse:
+        entries = with_biases(found, layout, at, biases) if layout.block > 1 else found
+        for segment, part in zip(at.sparse, sparse(entries, layout, at), strict=True):
+            if sum(at.sparse[segment]):
+                made[f"values.{segment}"], made[f"indices.{segment}"] = part
+    if at.dense:
+        for (task, layer), part in zip(at.dense, dense(found, layout, at), strict=True):
+            made[f"matrix.{task}.{layer}"] = tf.cast(part, kind)
+    return made
+
+
 def blocks(blob: tf.Tensor, layout: Layout, kind: tf.DType) -> Blocks:
     """All tasks' blocks of an asset whose values are of that type."""
     tasks, pieces = len(layout.uses), layout.pieces
@@ -71,7 +94,7 @@ def with_biases(found: Blocks, layout: Layout, at: Places, biases: tf.Tensor) ->
         for t, tower in enumerate(layout.uses)
         for (*_, p), first in zip(tower, layout.biases[t], strict=True)
         for output in range(0, layout.pieces[p].outputs, layout.block)
-        if at.sparse[t * len(layout.pieces) + p] >= 0
+        if t * len(layout.pieces) + p in at.sparse
     ]
     piece, segment, output, input_, first = tf.unstack(tf.constant(where, tf.int32), axis=1)
     values = tf.gather(biases, first[:, None] + tf.range(layout.block))
@@ -80,41 +103,48 @@ def with_biases(found: Blocks, layout: Layout, at: Places, biases: tf.Tensor) ->
     return Blocks(*(tf.concat(both, axis=0) for both in zip(all_, more, strict=True)))
 
 
-def sparse(found: Blocks, layout: Layout, at: Places) -> tuple[tf.Tensor, tf.Tensor]:
-    """The flat variables of sparse layers.
+def sparse(found: Blocks, layout: Layout, at: Places) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """The entries of every segment of `at.sparse`.
 
-    Returns:
-      Single connections: values [entries], and their (output, input), [2 entries].
+    Yields:
+      Single connections: values [entries] and their (output, input), [entries, 2].
       Blocks: values [entries * B], each group of outputs as a matrix [B, its blocks]; and the
       blocks' inputs, [entries].
     """
-    f = found.chosen(tf.where(_looked_up(at.sparse, found.segment) >= 0)[:, 0])
+    f = found.chosen(tf.where(_of_segment(dict.fromkeys(at.sparse, 1), layout, found) > 0)[:, 0])
     order = _tile_key if layout.block == 1 else _group_key
     f = f.chosen(tf.argsort(order(f.segment, f.output, f.input, layout)))
-    rank = tf.range(tf.size(f.segment)) - _looked_up(at.ranks, f.segment)
-    entry = _looked_up(at.sparse, f.segment) + rank
+    counts = np.array([sum(groups) for groups in at.sparse.values()])
     if layout.block == 1:
-        indices = tf.scatter_nd(
-            entry[:, None], tf.stack([f.output, f.input], axis=1), [at.entries, 2]
-        )
-        return tf.scatter_nd(entry[:, None], f.values[:, 0], [at.entries]), indices
-    # Groups of outputs, of all segments one after another: blocks in each, and before it.
-    group = _looked_up(at.groups, f.segment) + f.output // layout.block
-    before = tf.cumsum(tf.constant(at.kept, tf.int32), exclusive=True)
-    column = tf.range(tf.size(group)) - tf.gather(before, group)
-    start = (entry - column) * layout.block + column
-    place = start[:, None] + tf.range(layout.block) * _looked_up(at.kept, group)[:, None]
-    values = tf.scatter_nd(place[..., None], f.values, [at.entries * layout.block])
-    return values, tf.scatter_nd(entry[:, None], f.input, [at.entries])
+        values, indices = f.values[:, 0], tf.stack([f.output, f.input], axis=1)
+    else:
+        # Groups of outputs, of all segments one after another: blocks in each, and before it.
+        kept = [n for groups in at.sparse.values() for n in groups]
+        groups = np.cumsum([0, *(len(groups) for groups in at.sparse.values())])
+        first = dict(zip(at.sparse, groups.tolist(), strict=False))
+        group = _of_segment(first, layout, f) + f.output // layout.block
+        before = tf.gather(tf.cumsum(tf.constant(kept, tf.int32), exclusive=True), group)
+        start = before * layout.block + tf.range(tf.size(group)) - before
+        place = start[:, None] + tf.range(layout.block) * _looked_up(kept, group)[:, None]
+        size = int(counts.sum()) * layout.block
+        values, indices = tf.scatter_nd(place[..., None], f.values, [size]), f.input
+    parts = tf.split(values, counts * layout.block), tf.split(indices, counts)
+    yield from zip(*parts, strict=True)
 
 
-def dense(found: Blocks, layout: Layout, at: Places) -> tf.Tensor:
-    """The flat variable of dense layers, input by input: [cells], 0 where a task keeps nothing."""
-    f = found.chosen(tf.where(_looked_up(at.dense, found.segment) >= 0)[:, 0])
+def dense(found: Blocks, layout: Layout, at: Places) -> list[tf.Tensor]:
+    """The cells of every matrix of `at.dense`, input by input; 0 where a task keeps nothing."""
+    pieces = [layout.pieces[s % len(layout.pieces)] for each in at.dense.values() for s in each]
+    ends = np.cumsum([0, *(p.inputs * p.outputs for p in pieces)])
+    segments = [s for each in at.dense.values() for s in each]
+    starts = dict(zip(segments, ends.tolist(), strict=False))
+    f = found.chosen(tf.where(_of_segment(starts, layout, found) >= 0)[:, 0])
     outputs = _looked_up([p.outputs for p in layout.pieces], f.piece)
-    place = _looked_up(at.dense, f.segment) + f.input * outputs + f.output
+    place = _of_segment(starts, layout, f) + f.input * outputs + f.output
     place = place[:, None] + tf.range(layout.block)
-    return tf.scatter_nd(place[..., None], f.values, [at.cells])
+    cells = tf.scatter_nd(place[..., None], f.values, [int(ends[-1])])
+    first = [starts[each[0]] for each in at.dense.values()]
+    return tf.split(cells, np.diff([*first, ends[-1]]))
 
 
 def numbers(blob: tf.Tensor, layout: Layout, name: str, dtype: tf.DType) -> tf.Tensor:
@@ -137,6 +167,12 @@ def _bits(blob: tf.Tensor, layout: Layout, task: int, count: tf.Tensor) -> tf.Te
     shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)
     bits = tf.bitwise.bitwise_and(tf.bitwise.right_shift(packed, shifts), 1)
     return tf.cast(tf.reshape(bits, [-1])[:count], tf.bool)
+
+
+def _of_segment(numbers: Mapping[int, int], layout: Layout, blocks: Blocks) -> tf.Tensor:
+    """The number of each block's segment; -1 where it has none."""
+    count = len(layout.uses) * len(layout.pieces)
+    return _looked_up([numbers.get(segment, -1) for segment in range(count)], blocks.segment)
 
 
 def _looked_up(table: Sequence[int] | np.ndarray, which: tf.Tensor) -> tf.Tensor:

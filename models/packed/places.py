@@ -1,68 +1,57 @@
-"""Where what a packed model holds lies in memory, in flat variables."""
+"""What a packed model holds in memory of its tasks' layers: sparse entries, dense matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ncs4cvr.models.packed.asset import Layout
-
-ALIGNED = 16  # floats: slices that begin at such places of a flat variable are not copied
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the segments of the flat variables begin: [task * pieces + piece], -1 for none.
+    """What is held, one after another; decoding and products go by it.
+
+    A segment is what a task keeps of a piece of a kernel: number task * pieces + piece.
 
     Attributes:
-      sparse: a segment's first entry, an entry being a block of B connections; its values are
-        values[B s:], its indices indices[s:], with B = 1 indices[2 s:].
-      ranks: entries of all segments before it, gaps not counted.
-      groups: its first group of outputs in `kept`.
-      dense: a matrix's first cell in `matrices`.
-      kept: entries of each group of outputs of sparse segments, one segment after another; with
-        blocks, a layer's last piece has an entry more in each group, the bias.
-      entries, cells: of all, gaps between segments included.
+      sparse: segment -> blocks of B connections in each of its groups of outputs; with blocks, a
+        layer's last piece has one more in each group, the bias.
+      dense: (task, layer) -> segments of its matrix, one above the other.
+      biases: first number of a layer's biases -> how many there are.
     """
 
-    sparse: np.ndarray
-    ranks: np.ndarray
-    groups: np.ndarray
-    dense: np.ndarray
-    kept: list[int]
-    entries: int
-    cells: int
+    sparse: dict[int, tuple[int, ...]]
+    dense: dict[tuple[int, int], tuple[int, ...]]
+    biases: dict[int, int]
 
 
 def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Places:
-    """Lays out what is needed: the given layers as sparse entries, as dense matrices, or both."""
-    count = len(layout.pieces)
-    starts = {kind: np.full(len(layout.uses) * count, -1, np.int64) for kind in "srgd"}
-    kept: list[int] = []
-    end, rank = 0, 0
-    for t, tower in enumerate(layout.uses):
-        for layer in sparse:
-            for p in tower[layer]:
-                groups = list(layout.pieces[p].kept[t])
-                if layout.block > 1 and p == tower[layer][-1]:
-                    groups = [n + 1 for n in groups]
-                for kind, start in (("s", end), ("r", rank), ("g", len(kept))):
-                    starts[kind][t * count + p] = start
-                kept += groups
-                entries = sum(groups)
-                end += -(-entries // ALIGNED) * ALIGNED
-                rank += entries
-    entries, end = end, 0
-    for t, tower in enumerate(layout.uses):
-        for layer in dense:
-            for p in tower[layer]:  # pieces of one kernel side by side: together they are one
-                starts["d"][t * count + p] = end
-                end += layout.pieces[p].inputs * layout.pieces[p].outputs
-            end += -end % ALIGNED
-    numbers = entries * max(layout.block, 2)  # of values, of indices
-    largest = max(end, numbers, sum(p.inputs * p.outputs for p in layout.pieces))
+    """Lays out what is needed: the given layers as sparse entries, as dense matrices, or both.
+
+    Raises:
+      ValueError: they are more than 32-bit indices can tell apart.
+    """
+    entries: dict[int, tuple[int, ...]] = {}
+    matrices: dict[tuple[int, int], tuple[int, ...]] = {}
+    biases: dict[int, int] = {}
+    for task, tower in enumerate(layout.uses):
+        first = task * len(layout.pieces)
+        for layer, numbers in enumerate(tower):
+            biases[layout.biases[task][layer]] = layout.pieces[numbers[0]].outputs
+            if layer in dense:
+                matrices[task, layer] = tuple(first + p for p in numbers)
+            if layer in sparse:
+                for p in numbers:
+                    more = layout.block > 1 and p == numbers[-1]
+                    entries[first + p] = tuple(n + more for n in layout.pieces[p].kept[task])
+    pieces = layout.pieces
+    cells = [pieces[s % len(pieces)] for segments in matrices.values() for s in segments]
+    largest = max(
+        sum(map(sum, entries.values())) * max(layout.block, 2),
+        sum(p.inputs * p.outputs for p in cells),
+        sum(p.inputs * p.outputs for p in pieces),
+    )
     if largest >= 2**31:
         raise ValueError(f"{largest:,} weights are more than a packed model can index (2^31)")
-    return Places(starts["s"], starts["r"], starts["g"], starts["d"], kept, entries, end)
+    return Places(entries, matrices, dict(sorted(biases.items())))

@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import tensorflow as tf
 from ncs4cvr.models.packed.asset import Layout
 
 CLOCK = "ncs4cvr.models.packed.clock"
+#: The code that computes; timings of another are not taken.
+COMPUTING = [Path(__file__).with_name(name) for name in ("kernels.py", "towers.py")]
 CLEAR = 1.03
 MOST_WAYS = 3
 
@@ -46,7 +49,7 @@ def timings(
       RuntimeError: the process failed; the message is its own.
     """
     told = [layout.weights, layout.block, layout.pieces, layout.uses, widths, shared]
-    told += [tf.__version__, _processor()]
+    told += [tf.__version__, _processor(), *(each.read_text() for each in COMPUTING)]
     of = hashlib.sha256(json.dumps(told, default=dataclasses.asdict).encode()).hexdigest()[:16]
     if known and known.get("of") == of:
         return {key: known[key] for key in ("of", "batches", "ms", "switch_ms")}
@@ -77,26 +80,28 @@ def _processor() -> str:
 def chosen(measured: dict[str, Any]) -> dict[int, int]:
     """Smallest batch -> sparse layers, for `Towers`: as few ways as do.
 
-    One way for all batches, else two, else three, each for a range of them: the fewest whose worst
-    batch takes at most `CLEAR` times the best way's, as each costs bytes of graph; or else the best
-    three. Two and three pay for the switch between them with every request. Ranges meet at the
-    geometric mean of the batches that were measured.
+    One way for all batches, or two or three, each for a range of them. What counts is how many
+    times longer than by the fastest way requests take, as a geometric mean over the batches that
+    were measured; two and three pay for the switch between them with every request. Taken are the
+    fewest whose mean is at most `CLEAR` times the best: each costs bytes of graph. Ranges meet at
+    the geometric mean of two batches that were measured.
     """
     batches, table = measured["batches"], np.array(measured["ms"])
     fastest = table.min(axis=1, keepdims=True)  # [batch, way]
-    best: tuple[float, list[tuple[int, int]]] = (np.inf, [])
+    best: list[tuple[float, list[tuple[int, int]]]] = []  # of one way, of two, ...
     for count in range(min(MOST_WAYS, len(batches))):
-        slower = (table + (measured["switch_ms"] if count else 0)) / fastest
+        longer = np.log((table + (measured["switch_ms"] if count else 0)) / fastest)
+        tried = []
         for cuts in itertools.combinations(range(1, len(batches)), count):
             edges = [0, *cuts, len(batches)]
-            worst = [slower[a:b].max(axis=0) for a, b in itertools.pairwise(edges)]
-            ways = [int(each.argmin()) for each in worst]
-            cost = max(float(each.min()) for each in worst)
-            if cost < best[0]:
-                best = (cost, list(zip(edges[:-1], ways, strict=True)))
-        if best[0] <= CLEAR:
-            break
+            sums = [longer[a:b].sum(axis=0) for a, b in itertools.pairwise(edges)]
+            ways = [int(each.argmin()) for each in sums]
+            cost = sum(float(each.min()) for each in sums) / len(batches)
+            tried.append((cost, list(zip(edges[:-1], ways, strict=True))))
+        best.append(min(tried))
+    bound = min(cost for cost, _ in best) + np.log(CLEAR)
+    ranges = next(ranges for cost, ranges in best if cost <= bound)
     return {
         round((batches[first - 1] * batches[first]) ** 0.5) if first else 0: way
-        for first, way in best[1]
+        for first, way in ranges
     }

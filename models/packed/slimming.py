@@ -10,8 +10,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from ncs4cvr.models.packed.inlining import inline, rewire
 
-SHAPES, LOWERED = "_output_shapes", "_lower_using_switch_merge"
-NAMED = ("shared_name", "_gradient_op_type")  # attributes of nodes whose names count
+SHAPES = "_output_shapes"
 
 
 def slim(folder: str) -> None:
@@ -20,11 +19,8 @@ def slim(folder: str) -> None:
     Functions that are called in one place are put there (see inlining.py). Shapes that saving notes
     on every node go: loaders infer them. Equal constants of a function become one. Nodes inside
     functions get short names, unless somebody calls them by theirs: a function that makes resources
-    (a node's name may be the resource's) or that has a gradient of its own (Python's loader looks
-    its tensors up) stays as it is.
-
-    A choice between ways calls the one that it takes. Lowered, as TensorFlow does by default, the
-    nodes of the others would be visited with every request, too, to be told that they are dead.
+    without a name (the node's is the resource's) or that has a gradient of its own (Python's loader
+    looks its tensors up) stays as it is.
 
     Args:
       folder: of the SavedModel.
@@ -37,8 +33,6 @@ def slim(folder: str) -> None:
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 node.attr.pop(SHAPES, None)
-                if node.op.endswith("Case"):
-                    node.attr.pop(LOWERED, None)
             if not _called_by_name(function):
                 _merge_constants(function)
                 _shorten(function)
@@ -60,7 +54,11 @@ def _called(graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
 def _called_by_name(function: function_pb2.FunctionDef) -> bool:
     if "internal_grad_fn" in function.signature.name:
         return True
-    return any(key in node.attr for node in function.node_def for key in NAMED)
+    return any(
+        "_gradient_op_type" in node.attr
+        or ("shared_name" in node.attr and not node.attr["shared_name"].s)
+        for node in function.node_def
+    )
 
 
 def _merge_constants(function: function_pb2.FunctionDef) -> None:

@@ -43,7 +43,7 @@ class PlainWeights(tf.Module):
     def __init__(self, towers: asset.Towers, tables: Sequence[np.ndarray]):
         super().__init__(name="plain")
         self.tables = [tf.Variable(table) for table in tables]
-        self.kernels = [[tf.Variable(l_.kernel * l_.mask) for l_ in tower] for tower in towers]
+        self.folded = [[tf.Variable(l_.kernel * l_.mask) for l_ in tower] for tower in towers]
         self.biases = _variables([[layer.bias for layer in tower] for tower in towers])
         self.depths = [len(tower) for tower in towers]
         self._splits = [[layer.split for layer in tower] for tower in towers]
@@ -52,8 +52,9 @@ class PlainWeights(tf.Module):
         """Embedding rows of ids: [..., d]."""
         return tf.gather(self.tables[table], ids)
 
-    def opened(self) -> PlainWeights:
-        """Itself: variables are read where they are used."""
+    @property
+    def kernels(self) -> PlainWeights:
+        """Itself."""
         return self
 
     def bias(self, task: int, layer: int) -> tf.Tensor:
@@ -62,7 +63,7 @@ class PlainWeights(tf.Module):
 
     def dense(self, task: int, layer: int, piece: int | None = None) -> tf.Tensor:
         """A layer's masked kernel [inputs, outputs], or a piece of it."""
-        kernel, split = self.kernels[task][layer], self._splits[task][layer]
+        kernel, split = self.folded[task][layer], self._splits[task][layer]
         if piece is None:
             return kernel
         return kernel[:split] if split and not piece else kernel[split:]

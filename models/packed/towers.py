@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from ncs4cvr.models.packed.resources import View, Weights
+from ncs4cvr.models.packed.kernels import Kernels
+from ncs4cvr.models.packed.resources import Weights
 
 if TYPE_CHECKING:
     from ncs4cvr.models.packed.store import PlainWeights
@@ -48,43 +49,33 @@ class Towers(tf.Module):
             return ways[0](inputs)
         bounds = tf.constant([batch for batch, _ in self._choice[1:]])
         branch = tf.reduce_sum(tf.cast(tf.shape(inputs[0][-1])[0] >= bounds, tf.int32))
-        # Turned out here where all ways want it: TensorFlow has its faster kernel for that in main
-        # graphs alone, not in the functions that branches are.
-        every = all(sparse_layers for _, sparse_layers in self._choice)
-        turned = ways[0].turned(inputs) if every else None
-        return tf.switch_case(branch, [functools.partial(way, inputs, turned) for way in ways])
+        return tf.switch_case(branch, [functools.partial(way, inputs) for way in ways])
 
     def way(self, sparse_layers: int) -> _Way:
         """One way to compute: the first `sparse_layers` layers as sparse products."""
-        # Read out here: inside the branches every use of a variable would cost nodes of the graph.
-        return _Way(self.weights.opened(), self.weights.depths, sparse_layers)
+        return _Way(self.weights.kernels, self.weights.depths, sparse_layers)
 
 
 @dataclass(frozen=True)
 class _Way:
     """Computes the towers with a given number of sparse layers."""
 
-    kernels: View | PlainWeights
+    kernels: Kernels | PlainWeights
     depths: Sequence[int]
     sparse_layers: int
 
-    def __call__(
-        self, inputs: Sequence[Parts], turned: Sequence[Parts] | None = None
-    ) -> list[tf.Tensor]:
-        if turned is None:
-            turned = self.turned(inputs) if self.sparse_layers else []
+    def __call__(self, inputs: Sequence[Parts]) -> list[tf.Tensor]:
+        columns = self._columns(inputs) if self.sparse_layers else []
         hidden = []
         for task, parts in enumerate(inputs):
-            rows = parts
-            if self.sparse_layers:
-                rows = [self._sparse(task, turned[task])]
+            rows = [self._sparse(task, columns[task])] if self.sparse_layers else parts
             for layer in range(self.sparse_layers, self.depths[task]):
                 rows = [self._dense(task, layer, rows)]
             hidden.append(tf.cast(rows[0], tf.float32))
         return hidden
 
-    def turned(self, inputs: Sequence[Parts]) -> list[Parts]:
-        """The inputs as columns; tasks may have the same: turned once."""
+    def _columns(self, inputs: Sequence[Parts]) -> list[Parts]:
+        """The inputs turned; tasks may have the same: turned once."""
         once = {id(x): x for parts in inputs for x in parts}
         columns = {key: self.kernels.columns(x) for key, x in once.items()}
         return [[columns[id(x)] for x in parts] for parts in inputs]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import function_pb2
-from tensorflow.core.protobuf import saved_model_pb2
 
 from ncs4cvr.models.packed import slimming
 
@@ -78,24 +77,9 @@ def test_references_of_every_kind_follow_the_new_names():
     assert function.control_ret["done"] == "3"
 
 
-class Choice(tf.Module):
-    """One of three ways, by the batch."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], name="x")], autograph=False)
-    def call(self, x):
-        ways = [lambda: x + 1.0, lambda: x * 10.0, lambda: tf.nn.relu(x)]
-        return {"out": tf.switch_case(tf.size(x) - 1, ways)}
-
-
-def test_a_choice_calls_its_way_and_visits_no_other(tmp_path):
-    model = Choice()
-    tf.saved_model.save(model, str(tmp_path), signatures=model.call)
-    slimming.slim(str(tmp_path))
-    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
-    functions = saved.meta_graphs[0].graph_def.library.function
-    cases = [n for f in functions for n in f.node_def if n.op in ("Case", "StatelessCase")]
-    assert cases
-    assert not any("_lower_using_switch_merge" in n.attr for n in cases)
-    signature = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
-    for x, expected in (([-2.0], [-1.0]), ([-2.0, 1.0], [-20.0, 10.0]), ([-2.0, 1, 3], [0, 1, 3])):
-        np.testing.assert_array_equal(signature(x=tf.constant(x))["out"], expected)
+@pytest.mark.parametrize(("name", "shortened"), [("weights", True), ("", False)])
+def test_a_resource_without_a_name_keeps_that_of_its_node(name, shortened):
+    function = function_pb2.FunctionDef()
+    node = function.node_def.add(name="variable", op="VarHandleOp")
+    node.attr["shared_name"].s = name.encode()
+    assert slimming._called_by_name(function) is not shortened
