@@ -3,10 +3,12 @@
 coding    arrays <-> bytes: gaps between kept connections, tickets as bits, byte planes of values
 asset     the asset: its header, its parts, what they weigh against the information limit
 layers    a ranker's masked layers, as packing takes them
-decoding  the asset backwards, in stock ops; places: where the results lie
-resources the variables that a served model keeps them in, filled once at load
+places    what of an asset is held in memory: sparse entries, dense matrices
+decoding  the asset backwards, in stock ops
+resources the variables that a served model keeps what was decoded in, filled once at load
+kernels   products with these
 store     packed or plain: where the served model's weights come from
-towers    the tasks' masked layers over these: sparse or dense products, by batch size
+towers    the tasks' masked layers: sparse or dense products, by batch size
 clock     times these ways, in a process of its own
 plans     which of them, chosen by that
 slimming  the graph without what repeats itself

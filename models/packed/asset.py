@@ -1,10 +1,11 @@
 """The asset: one file with all tasks' tickets over one table of values, and the embeddings.
 
-    b"NCS1" | length of the header, uint32 | header, zlib'd JSON | parts, each a zlib stream
+    b"NCS2" | length of the header, uint32 | header, zlib'd JSON | parts, each a zlib stream
 
 parts    gaps            codes between the blocks that at least one task keeps
-         ticket.<t>      a bit for each of these: does task t keep it?
-         value.<b>       byte b of every kept value, block by block
+         ticket.<t>      a bit for each of these: does task t keep it? Of the last task for those
+                         alone that another keeps: the others are its own
+         value.<b>       byte b of every kept value, block by block: its bits one to the left
          bias.<b>        byte b of every bias
          table.<k>.<b>   byte b of embedding table k; with int8, scale.<k>.<b> of its rows' scales
 A block is one input's connections to B neighbouring outputs, of which every ticket keeps all or
@@ -28,7 +29,7 @@ import numpy as np
 from ncs4cvr.models.packed import coding
 from ncs4cvr.models.sparsity import block_of
 
-MAGIC = b"NCS1"
+MAGIC = b"NCS2"
 NAME = "weights.ncs"
 EMBEDDINGS = ("f32", "bf16", "int8")
 
@@ -130,9 +131,10 @@ def pack(
     kept = np.flatnonzero(which.any(axis=0))
     raw: dict[str, bytes] = {"gaps": coding.gap_codes(kept).tobytes()}
     for t, ticket in enumerate(which):
-        raw[f"ticket.{t}"] = np.packbits(ticket[kept]).tobytes()
+        told = which[:-1].any(axis=0) if t == len(which) - 1 else which.any(axis=0)
+        raw[f"ticket.{t}"] = np.packbits(ticket[told]).tobytes()
     values = np.concatenate(kernels)[kept] if kernels else np.zeros(0)
-    raw |= _planes("value", values.astype(coding.VALUES[weights]))
+    raw |= _planes("value", coding.exponents_apart(values.astype(coding.VALUES[weights])))
     biases, firsts = _biases(towers)
     raw |= _planes("bias", biases)
     for k, table in enumerate(tables):
@@ -259,11 +261,12 @@ def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Blocks that at least one task keeps, increasing, and which tasks do: [task, block]."""
     layout = read(blob)
     blocks = coding.positions(_part(blob, layout, "gaps"))
-    bits = [
-        np.unpackbits(_part(blob, layout, f"ticket.{t}"), count=len(blocks))
-        for t in range(len(layout.uses))
-    ]
-    return blocks, np.array(bits, bool).reshape(len(bits), len(blocks))
+    keeps = np.zeros((len(layout.uses), len(blocks)), bool)
+    for t in range(len(keeps)):
+        told = keeps[:-1].any(axis=0) if t == len(keeps) - 1 else np.ones(len(blocks), bool)
+        keeps[t] = ~told
+        keeps[t, told] = np.unpackbits(_part(blob, layout, f"ticket.{t}"), count=told.sum())
+    return blocks, keeps
 
 
 def _part(blob: bytes, layout: Layout, name: str) -> np.ndarray:

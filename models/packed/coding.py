@@ -1,6 +1,6 @@
 """Arrays <-> bytes: what is left of a sparse network when nothing is said twice.
 
-Every function here has its inverse in stock TensorFlow ops: see resources.py.
+Every function here has its inverse in stock TensorFlow ops: see decoding.py.
 """
 
 from __future__ import annotations
@@ -51,6 +51,20 @@ def planes(values: np.ndarray) -> np.ndarray:
     """
     flat = np.ascontiguousarray(values).reshape(-1)
     return flat.view(np.uint8).reshape(-1, flat.itemsize).T
+
+
+def exponents_apart(values: np.ndarray) -> np.ndarray:
+    """The bits of float32 or bfloat16, one to the left: signs last, exponents a byte of their own.
+
+    There they are together: cut in two, the halves compress less well.
+
+    >>> np.array([1.5, -1.5], np.float32).view(np.uint32).tolist()
+    [1069547520, 3217031168]
+    >>> exponents_apart(np.array([1.5, -1.5], np.float32)).tolist()
+    [2139095040, 2139095041]
+    """
+    bits = values.view(f"u{values.itemsize}")
+    return (bits << 1) | (bits >> (8 * values.itemsize - 1))
 
 
 def squeeze(raw: bytes) -> bytes:

@@ -68,10 +68,18 @@ def blocks(blob: tf.Tensor, layout: Layout, kind: tf.DType) -> Blocks:
     codes = tf.cast(_part(blob, layout, "gaps"), tf.int32)
     names_one = codes < ESCAPE
     found = tf.boolean_mask(tf.cumsum(codes + tf.cast(names_one, tf.int32)) - 1, names_one)
-    values = tf.cast(numbers(blob, layout, "value", kind), tf.float32)
+    bits = numbers(blob, layout, "value", tf.uint32 if kind.size == 4 else tf.uint16)
+    sign = tf.bitwise.left_shift(bits, tf.constant(8 * kind.size - 1, bits.dtype))
+    bits = tf.bitwise.bitwise_or(tf.bitwise.right_shift(bits, tf.constant(1, bits.dtype)), sign)
+    values = tf.cast(tf.bitcast(bits, kind), tf.float32)
     # [task, kept block] -> one entry for every block of every task, task by task.
-    bits = tf.stack([_bits(blob, layout, t, tf.size(found)) for t in range(tasks)])
-    task, kept = tf.unstack(tf.cast(tf.where(bits), tf.int32), num=2, axis=1)
+    keeps = [_bits(blob, layout, t, tf.size(found)) for t in range(tasks - 1)]
+    told = tf.reduce_any(tf.stack([tf.zeros_like(found, tf.bool), *keeps]), axis=0)
+    where = tf.where(told)
+    last = tf.cast(_bits(blob, layout, tasks - 1, tf.size(where)), tf.int32)
+    last = tf.scatter_nd(where, last, tf.shape(found, tf.int64)) > 0
+    keeps.append(last | ~told)
+    task, kept = tf.unstack(tf.cast(tf.where(tf.stack(keeps)), tf.int32), num=2, axis=1)
     block = tf.gather(found, kept)
     # Which piece it lies in, and where there: all pieces at once, to keep the graph small.
     firsts = tf.constant([p.first for p in pieces], tf.int32)

@@ -40,7 +40,8 @@ class Slot:
 
     def assign(self, value: tf.Tensor) -> None:
         """Fills it."""
-        value = tf.reshape(value, self.shape)
+        if value.shape.as_list() != list(self.shape):
+            value = tf.reshape(value, self.shape)
         tf.raw_ops.AssignVariableOp(resource=self._handle(), value=value)
 
     def read(self) -> tf.Tensor:

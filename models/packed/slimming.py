@@ -17,10 +17,11 @@ def slim(folder: str) -> None:
     """Makes the functions of a SavedModel smaller; they compute the same.
 
     Functions that are called in one place are put there (see inlining.py). Shapes that saving notes
-    on every node go: loaders infer them. Equal constants of a function become one. Nodes inside
-    functions get short names, unless somebody calls them by theirs: a function that makes resources
-    without a name (the node's is the resource's) or that has a gradient of its own (Python's loader
-    looks its tensors up) stays as it is.
+    on every node go, as loaders infer them, and definitions of ops, as they have them. Equal
+    constants of a function become one. Nodes inside functions get short names, unless somebody
+    calls them by theirs: a function that makes resources without a name (the node's is the
+    resource's) or that has a gradient of its own (Python's loader looks its tensors up) stays as it
+    is.
 
     Args:
       folder: of the SavedModel.
@@ -29,6 +30,7 @@ def slim(folder: str) -> None:
     with tf.io.gfile.GFile(path, "rb") as file:
         saved = saved_model_pb2.SavedModel.FromString(file.read())
     for graph in saved.meta_graphs:
+        graph.meta_info_def.ClearField("stripped_op_list")
         inline(graph.graph_def.library, _called(graph))
         for function in graph.graph_def.library.function:
             for node in function.node_def:
@@ -88,3 +90,8 @@ def _shorten(function: function_pb2.FunctionDef) -> None:
     rewire(function, short)
     for node in function.node_def:
         node.name = short[node.name]
+    ends = {key: f"{n:x}" for n, key in enumerate(function.signature.control_output)}
+    done = {ends[key]: node for key, node in function.control_ret.items()}
+    function.control_ret.clear()
+    function.control_ret.update(done)
+    function.signature.control_output[:] = ends.values()

@@ -11,15 +11,18 @@ def unpacked(blob: bytes) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
     layout = asset.read(blob)
     kinds = {"int8": np.dtype(np.int8), **coding.VALUES}
 
-    def numbers(name: str, kind: str) -> np.ndarray:
+    def numbers(name: str, kind: str, turned: bool = False) -> np.ndarray:
         spans = [layout.parts[f"{name}.{b}"] for b in range(kinds[kind].itemsize)]
         planes = [np.frombuffer(zlib.decompress(blob[at : at + n]), np.uint8) for at, n in spans]
-        flat = np.ascontiguousarray(np.stack(planes, axis=1)).view(kinds[kind])
-        return flat.reshape(-1).astype(np.float32)
+        flat = np.ascontiguousarray(np.stack(planes, axis=1)).reshape(-1)
+        if turned:  # bits one to the left
+            bits = flat.view(f"u{kinds[kind].itemsize}")
+            flat = (bits >> 1) | (bits << (8 * bits.itemsize - 1))
+        return flat.view(kinds[kind]).astype(np.float32)
 
     blocks, keeps = asset.tickets(blob)
     width = layout.block
-    values = numbers("value", layout.weights) if len(blocks) else np.zeros(0)
+    values = numbers("value", layout.weights, turned=True) if len(blocks) else np.zeros(0)
     dense = []
     for kept in keeps:
         cells = sum(p.inputs * p.outputs for p in layout.pieces)

@@ -65,6 +65,7 @@ def test_references_of_every_kind_follow_the_new_names():
             node.attr["value"].tensor.float_val.append(1.0)
     function.node_def[2].attr["_class"].list.s.append(b"loc:@same")
     function.ret["y"] = "sum:z:0"
+    function.signature.control_output.append("done")
     function.control_ret["done"] = "last"
     slimming._merge_constants(function)
     slimming._shorten(function)
@@ -74,7 +75,8 @@ def test_references_of_every_kind_follow_the_new_names():
     assert total.attr["_class"].list.s[0] == b"loc:@1"
     assert list(last.input) == ["^2"]
     assert function.ret["y"] == "2:z:0"
-    assert function.control_ret["done"] == "3"
+    (end,) = function.signature.control_output
+    assert dict(function.control_ret) == {end: "3"}
 
 
 @pytest.mark.parametrize(("name", "shortened"), [("weights", True), ("", False)])
