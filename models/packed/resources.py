@@ -106,7 +106,8 @@ class Weights(tf.Module):
 def _held(layout: Layout, at: Places) -> dict[str, tuple[Sequence[int], tf.DType]]:
     """Shape and type of all that is held, by its name."""
     kind, pieces = KINDS[layout.embeddings], layout.pieces
-    held = {f"table.{k}": (shape, kind) for k, shape in enumerate(layout.tables)}
+    held: dict[str, tuple[Sequence[int], tf.DType]] = {}
+    held |= {f"table.{k}": (shape, kind) for k, shape in enumerate(layout.tables)}
     if layout.embeddings == "int8":
         held |= {f"scale.{k}": ([n], tf.float32) for k, (n, _) in enumerate(layout.tables)}
     held |= {f"bias.{first}": ([n], tf.float32) for first, n in at.biases.items()}
