@@ -4,17 +4,17 @@
     python benchmarks/serving.py       # all of it; `ncs4cvr bench serving` is the same
 
 Trains the dense parts once (tickets of real searches, of single connections and in blocks, at five
-sparsities; kept in ROOT/bench),
-exports every variant, and times them in turns in a C++ program over TensorFlow's own loader; then
-the whole model of the run. `--quick` takes one network, two sparsities and few rounds, `--whole`
-measures the whole model alone and leaves the other rows as they are. Writes
-docs/benchmarks/serving.md, .json and pictures.
+sparsities; kept in ROOT/bench), exports every variant anew, and times them in turns in a C++
+program over TensorFlow's own loader; then the whole model of the run. `--quick` takes one network,
+two sparsities and few rounds, `--whole` measures the whole model alone and leaves the other rows as
+they are. Writes docs/benchmarks/serving.md, .json and pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +57,8 @@ def measured(options: argparse.Namespace) -> list[dict]:
         data = Data.of_run(recipe, run, root / "bench" / recipe.name, command)
     except NoRun as error:
         raise SystemExit(f"serving: {error}") from error
+    for made in ("exports", "whole"):  # by another version, perhaps, than is measured
+        shutil.rmtree(kept / made, ignore_errors=True)
     program = cpp.build(kept)
     sizes = () if options.whole else SIZES[:1] if options.quick else SIZES
     removed = REMOVED[1::2] if options.quick else REMOVED
