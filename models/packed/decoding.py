@@ -142,9 +142,9 @@ def sparse(found: Blocks, layout: Layout, at: Places) -> Iterator[tuple[tf.Tenso
 
 def dense(found: Blocks, layout: Layout, at: Places) -> list[tf.Tensor]:
     """The cells of every matrix of `at.dense`, input by input; 0 where a task keeps nothing."""
-    pieces = [layout.pieces[s % len(layout.pieces)] for each in at.dense.values() for s in each]
-    ends = np.cumsum([0, *(p.inputs * p.outputs for p in pieces)])
     segments = [s for each in at.dense.values() for s in each]
+    pieces = [layout.pieces[s % len(layout.pieces)] for s in segments]
+    ends = np.cumsum([0, *(p.inputs * p.outputs for p in pieces)])
     starts = dict(zip(segments, ends.tolist(), strict=False))
     f = found.chosen(tf.where(_of_segment(starts, layout, found) >= 0)[:, 0])
     outputs = _looked_up([p.outputs for p in layout.pieces], f.piece)

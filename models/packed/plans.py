@@ -35,7 +35,7 @@ def timings(
     """What the ways to compute an asset take, from a process of one thread: see clock.py.
 
     A server's threads are busy with other requests, while here TensorFlow would spread a small
-    product over all cores, at a price that processor time shows and a server does not pay.
+    product over all cores, which would look faster than it is there.
 
     Args:
       path: of the asset.
