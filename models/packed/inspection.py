@@ -46,7 +46,11 @@ def facts(folder: str) -> dict[str, Any]:
     packed = os.path.join(folder, "assets", asset.NAME)
     if os.path.isfile(packed):
         with open(packed, "rb") as file:
-            found["packed"] = _packed(file.read())
+            blob = file.read()
+        try:
+            found["packed"] = _packed(blob)
+        except ValueError as error:
+            raise ValueError(f"{packed}: {error}") from error
     return found
 
 

@@ -123,7 +123,7 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
              "m/saved_model.pb is no SavedModel",
              "pushes a whole one", files={"m/saved_model.pb": "noise"}),
         case("inspect: packed weights that are broken", "inspect runs/small/serving", REFUSED,
-             "no packed weights: it begins with", "export again", world="model",
+             "assets/weights.ncs: no packed weights: it begins with", "export again", world="model",
              files={"runs/small/serving/7/assets/weights.ncs": "noise"}),
         # -- predict -------------------------------------------------------------------------
         case("predict: no model", "predict runs/none --input r.csv", REFUSED,
