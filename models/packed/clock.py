@@ -1,4 +1,4 @@
-"""What each way to compute takes on this machine: a process of its own, with one thread.
+"""What each way to compute takes on this machine: a process of its own.
 
 echo '{"path": ..., "widths": [[...]], "shared": true}' | python -m ncs4cvr.models.packed.clock
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -23,15 +24,21 @@ from ncs4cvr.models.packed.towers import Towers
 
 #: Requests one after the other that are timed together, by batch size.
 REQUESTS = {1: 64, 4: 48, 16: 32, 64: 8, 256: 2, 1024: 1}
-ROUNDS = 12
+ROUNDS = 8
+#: A busy server's request has one, an idle one's several.
+THREADS = (1, 2) if (os.cpu_count() or 1) > 1 else (1,)
 FIRST_TURNS, HOPELESS = 3, 1.5  # after so many turns, who takes so many times the fastest is out
 NEVER = 2**30  # a batch that no request has
 
 
 def measured(
-    path: str, widths: Sequence[Sequence[int]], shared: bool, rounds: int = ROUNDS
+    path: str,
+    widths: Sequence[Sequence[int]],
+    shared: bool,
+    rounds: int = ROUNDS,
+    threads: Sequence[int] = THREADS,
 ) -> dict[str, Any]:
-    """Milliseconds of an asset's towers by batch size and number of sparse layers.
+    """Milliseconds of an asset's towers by threads, batch size and number of sparse layers.
 
     They are computed from a SavedModel in a session, as TF Serving does: TensorFlow optimizes a
     graph there as it does nowhere else. All ways take turns at every batch size, and the fastest
@@ -42,10 +49,11 @@ def measured(
       widths: [task] -> widths of the parts of its inputs.
       shared: the tasks have the same inputs.
       rounds: turns of every way.
+      threads: of each session, within and between operations.
 
     Returns:
-      {"batches": [...], "ms": [[one of each number of sparse layers from 0] a batch],
-      "switch_ms": what a choice between ways adds to a request}
+      {"threads": [...], "batches": [...], "ms": [threads][batch][sparse layers, from 0],
+      "switch_ms": [threads], what a choice between no and all sparse layers adds to a request}
     """
     with open(path, "rb") as blob:
         layout = asset.read(blob.read())
@@ -53,18 +61,24 @@ def measured(
     weights = Weights(path, layout, layers, layers)
     widths = widths[:1] if shared else widths
     choices = [{0: k} for k in range(len(layers) + 1)] + [{0: 0, NEVER: len(layers)}]
-    set_, (*ways, switched) = _calls([Towers(weights, choice) for choice in choices], widths)
-    table = []
-    for batch, requests in REQUESTS.items():
-        set_(*_inputs(widths, batch))
-        seconds = _fastest(ways, requests, rounds)
-        table.append([round(1e3 * each, 4) for each in seconds])
-    # A switch shows best where a request takes least: the nodes of all ways are visited.
-    batch, requests = next(iter(REQUESTS.items()))
-    set_(*_inputs(widths, batch))
-    alone, both = _fastest([ways[0], switched], requests, rounds)
-    switch_ms = round(1e3 * max(both - alone, 0.0), 4)
-    return {"batches": list(REQUESTS), "ms": table, "switch_ms": switch_ms}
+    tables, switches = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        _save([Towers(weights, choice) for choice in choices], widths, folder)
+        for count in threads:
+            set_, (*ways, switched) = _loaded(folder, count)
+            table = []
+            for batch, requests in REQUESTS.items():
+                set_(*_inputs(widths, batch))
+                seconds = _fastest(ways, requests, rounds)
+                table.append([round(1e3 * each, 4) for each in seconds])
+            tables.append(table)
+            # A switch shows best where a request takes least: the nodes of all ways are visited.
+            batch, requests = next(iter(REQUESTS.items()))
+            set_(*_inputs(widths, batch))
+            alone, both = _fastest([ways[0], switched], requests, rounds)
+            switches.append(round(1e3 * max(both - alone, 0.0), 4))
+    told = {"threads": list(threads), "batches": list(REQUESTS)}
+    return {**told, "ms": tables, "switch_ms": switches}
 
 
 def _inputs(widths: Sequence[Sequence[int]], batch: int) -> list[np.ndarray]:
@@ -88,17 +102,19 @@ def _fastest(calls: Sequence[Callable], requests: int, rounds: int) -> list[floa
     return [min(t) for t in taken]
 
 
-def _calls(
-    towers: Sequence[Towers], widths: Sequence[Sequence[int]]
-) -> tuple[Callable, list[Callable]]:
-    """A SavedModel that a session has loaded: what sets the inputs, what computes each.
+def _save(towers: Sequence[Towers], widths: Sequence[Sequence[int]], folder: str) -> None:
+    """A SavedModel: a signature "set" sets the inputs, "way0" and so on compute.
 
-    The inputs are variables, and no output is fetched: a call brings nothing in and nothing out.
+    The inputs are variables, so that a call brings nothing in.
     """
     module = tf.Module()
     module.towers = towers
-    shapes = [[None, width] for parts in widths for width in parts]
-    module.inputs = [tf.Variable(tf.zeros([1, width]), shape=[None, width]) for _, width in shapes]
+    parts = [f"part{k}" for k in range(sum(map(len, widths)))]
+    specs = [
+        tf.TensorSpec([None, width], name=name)
+        for width, name in zip(itertools.chain(*widths), parts, strict=True)
+    ]
+    module.inputs = [tf.Variable(tf.zeros([1, s.shape[1]]), shape=s.shape) for s in specs]
 
     def setting(*given):
         for variable, value in zip(module.inputs, given, strict=True):
@@ -109,30 +125,41 @@ def _calls(
         def hidden():
             rest = [variable.read_value() for variable in module.inputs]
             inputs = [[rest.pop(0) for _ in parts] for parts in widths]
-            made = computed(inputs * (len(computed.weights.depths) // len(inputs)))
+            made = computed(inputs * (computed.weights.tasks // len(inputs)))
             return {f"task{t}": h for t, h in enumerate(made)}
 
         return tf.function(hidden, autograph=False).get_concrete_function()
 
-    names = [f"part{k}" for k in range(len(shapes))]
-    specs = [tf.TensorSpec(s, name=n) for s, n in zip(shapes, names, strict=True)]
     signatures = {f"way{k}": way(each) for k, each in enumerate(towers)}
-    set_ = tf.function(setting, autograph=False).get_concrete_function(*specs)
-    session = tf.compat.v1.Session(graph=tf.Graph())
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={**signatures, "set": set_})
-        slim(folder)
-        with session.graph.as_default():
-            loaded = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def
+    signatures["set"] = tf.function(setting, autograph=False).get_concrete_function(*specs)
+    tf.saved_model.save(module, folder, signatures=signatures)
+    slim(folder)
+
+
+def _loaded(folder: str, threads: int) -> tuple[Callable, list[Callable]]:
+    """What sets the inputs, and what computes each way, in a session that has loaded the model.
+
+    No output is fetched: a call brings nothing out.
+    """
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+        use_per_session_threads=True,
+    )
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    with session.graph.as_default():
+        found = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def
     find = session.graph.get_tensor_by_name
-    ops = [[find(o.name).op for o in loaded[name].outputs.values()] for name in signatures]
-    given, rows = loaded["set"].inputs, loaded["set"].outputs["rows"]
-    setter = session.make_callable(find(rows.name), [find(given[name].name) for name in names])
-    return setter, [session.make_callable(op) for op in ops]
+    ways = [
+        session.make_callable([find(o.name).op for o in found[name].outputs.values()])
+        for name in sorted(found)
+        if name.startswith("way")
+    ]
+    given = [find(each.name) for _, each in sorted(found["set"].inputs.items())]
+    return session.make_callable(find(found["set"].outputs["rows"].name), given), ways
 
 
 if __name__ == "__main__":
-    # Sessions take what the process has.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    # Every session has threads of its own, within operations, too.
+    os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
     print(json.dumps(measured(**json.load(sys.stdin))))

@@ -177,8 +177,10 @@ def _compute_lines(compute: Mapping[str, Any]) -> list[str]:
     for batch, layers in compute["sparse_layers_from_batch"]:
         lines.append(f"  from batch {batch}: the first {layers} layers sparse")
     if "ms" in compute:
-        ways = range(len(compute["ms"][0]))
-        lines.append("  milliseconds      " + "".join(f"{f'{k} sparse':>11}" for k in ways))
-        for batch, row in zip(compute["batches"], compute["ms"], strict=True):
-            lines.append(f"  batch {batch:<12}" + "".join(f"{ms:>11.3f}" for ms in row))
+        for threads, table in zip(compute["threads"], compute["ms"], strict=True):
+            head = f"milliseconds, {threads} thread" + "s" * (threads > 1)
+            ways = range(len(table[0]))
+            lines.append(f"  {head:<24}" + "".join(f"{f'{k} sparse':>11}" for k in ways))
+            for batch, row in zip(compute["batches"], table, strict=True):
+                lines.append(f"  batch {batch:<18}" + "".join(f"{ms:>11.3f}" for ms in row))
     return lines

@@ -56,33 +56,32 @@ class Kernels:
         turned = tf.transpose(rows)
         return tf.concat([turned, tf.ones([1, tf.shape(rows)[0]])], 0) if self._blocks else turned
 
-    def sparse(self, task: int, layer: int, columns: Sequence[tf.Tensor], last: bool) -> tf.Tensor:
-        """relu(W' x + b): a hidden layer as columns.
+    def rows(self, columns: tf.Tensor) -> tf.Tensor:
+        """The reverse: [batch, outputs] of what `sparse` makes."""
+        return tf.transpose(columns[:-1] if self._blocks else columns)
+
+    def sparse(self, task: int, layer: int, columns: Sequence[tf.Tensor]) -> tf.Tensor:
+        """relu(W' x + b): a hidden layer as columns; with blocks, a row of ones more.
 
         Args:
           task, layer: whose kernel.
           columns: [inputs, batch] of each of its pieces, from `columns` or from here.
-          last: no sparse layer follows, so [outputs, batch] without a row of ones.
         """
-        product = self._block_product if self._blocks else self._product
         numbers = self.layout.uses[task][layer]
-        ones = self._blocks and not last
-        parts = [
-            product(task, number, x, (float(number == numbers[-1]) if ones else None))
-            for number, x in zip(numbers, columns, strict=True)
-        ]
-        summed = functools.reduce(tf.add, parts)
-        if not self._blocks:
-            # Outputs as channels: faster than adding [outputs, 1] by broadcasting.
-            summed, bias = tf.expand_dims(summed, 0), self.bias(task, layer)
-            summed = tf.squeeze(tf.nn.bias_add(summed, bias, data_format="NCW"), [0])
-        return tf.nn.relu(summed)
+        pieces = zip(numbers, columns, strict=True)
+        if self._blocks:
+            parts = [self._block_product(task, n, x, float(n == numbers[-1])) for n, x in pieces]
+            return tf.nn.relu(functools.reduce(tf.add, parts))
+        summed = functools.reduce(tf.add, [self._product(task, n, x) for n, x in pieces])
+        # Outputs as channels: faster than adding [outputs, 1] by broadcasting.
+        summed, bias = tf.expand_dims(summed, 0), self.bias(task, layer)
+        return tf.nn.relu(tf.squeeze(tf.nn.bias_add(summed, bias, data_format="NCW"), [0]))
 
     @property
     def _blocks(self) -> bool:
         return self.layout.block > 1
 
-    def _product(self, task: int, number: int, x: tf.Tensor, _: float | None) -> tf.Tensor:
+    def _product(self, task: int, number: int, x: tf.Tensor) -> tf.Tensor:
         """W' x of a piece: x [inputs, batch] -> [outputs, batch]."""
         piece, segment = self.layout.pieces[number], task * len(self.layout.pieces) + number
         if not sum(self.at.sparse[segment]):
@@ -94,9 +93,7 @@ class Kernels:
             b=x,
         )
 
-    def _block_product(
-        self, task: int, number: int, x: tf.Tensor, further: float | None
-    ) -> tf.Tensor:
+    def _block_product(self, task: int, number: int, x: tf.Tensor, further: float) -> tf.Tensor:
         """W' x of a piece, as many small dense products as groups of outputs.
 
         Each is with the inputs that it keeps. `further` fills a row more of the result.
@@ -120,8 +117,7 @@ class Kernels:
                 mine = rows if n == count else tf.slice(rows, [at, 0], [n, -1])
                 made.append(tf.matmul(tf.reshape(flat, [block, n]), mine))
                 start, at = start + n, at + n
-        if further is not None:
-            made.append(tf.fill([1, tf.shape(x)[1]], further))
+        made.append(tf.fill([1, tf.shape(x)[1]], further))
         return tf.concat(made, axis=0)
 
 

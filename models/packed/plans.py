@@ -21,7 +21,7 @@ from ncs4cvr.models.packed.asset import Layout
 CLOCK = "ncs4cvr.models.packed.clock"
 #: The code that computes; timings of another are not taken.
 COMPUTING = [Path(__file__).with_name(name) for name in ("kernels.py", "towers.py")]
-CLEAR = 1.03
+CLEAR = 1.01
 MOST_WAYS = 3
 
 
@@ -32,10 +32,10 @@ def timings(
     shared: bool,
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the ways to compute an asset take, from a process of one thread: see clock.py.
+    """What the ways to compute an asset take, as a process of its own tells: see clock.py.
 
-    A server's threads are busy with other requests, while here TensorFlow would spread a small
-    product over all cores, which would look faster than it is there.
+    A busy server's threads have other requests to do, an idle one's share one: both are timed, as
+    two threads split a dense product, while of sparse ones only the tasks' go side by side.
 
     Args:
       path: of the asset.
@@ -52,7 +52,7 @@ def timings(
     told += [tf.__version__, _processor(), *(each.read_text() for each in COMPUTING)]
     of = hashlib.sha256(json.dumps(told, default=dataclasses.asdict).encode()).hexdigest()[:16]
     if known and known.get("of") == of:
-        return {key: known[key] for key in ("of", "batches", "ms", "switch_ms")}
+        return {key: known[key] for key in ("of", "threads", "batches", "ms", "switch_ms")}
     asked = json.dumps({"path": path, "widths": widths, "shared": shared})
     done = subprocess.run(  # noqa: S603  # nosec B603
         [sys.executable, "-m", CLOCK],
@@ -77,31 +77,32 @@ def _processor() -> str:
         return platform.machine()
 
 
-def chosen(measured: dict[str, Any]) -> dict[int, int]:
+def chosen(measured: Mapping[str, Any]) -> dict[int, int]:
     """Smallest batch -> sparse layers, for `Towers`: as few ways as do.
 
     One way for all batches, or two or three, each for a range of them. What counts is how many
-    times longer than by the fastest way requests take, as a geometric mean over the batches that
-    were measured; two and three pay for the switch between them with every request. Taken are the
-    fewest whose mean is at most `CLEAR` times the best: each costs bytes of graph. Ranges meet at
-    the geometric mean of two batches that were measured.
+    times longer than by the fastest way requests take, as a geometric mean over the batches and
+    the numbers of threads that were measured. Two and three ways pay with every request for the
+    switch between them: its share of `switch_ms` is that of the layers which are in it. Taken are
+    the fewest whose mean is at most `CLEAR` times the best: each costs bytes of graph. Ranges meet
+    at the geometric mean of two batches that were measured.
     """
-    batches, table = measured["batches"], np.array(measured["ms"])
-    fastest = table.min(axis=1, keepdims=True)  # [batch, way]
-    best: list[tuple[float, list[tuple[int, int]]]] = []  # of one way, of two, ...
-    for count in range(min(MOST_WAYS, len(batches))):
-        longer = np.log((table + (measured["switch_ms"] if count else 0)) / fastest)
+    batches, table = measured["batches"], np.array(measured["ms"])  # [thread, batch, way]
+    fastest, ways = table.min(axis=2), range(table.shape[2])
+    switch = np.array(measured["switch_ms"])[:, None] / (len(ways) - 1)  # of a layer
+    found: list[tuple[float, dict[int, int]]] = []  # of one way, of two, ...
+    for count in range(1, min(MOST_WAYS, len(batches)) + 1):
         tried = []
-        for cuts in itertools.combinations(range(1, len(batches)), count):
-            edges = [0, *cuts, len(batches)]
-            sums = [longer[a:b].sum(axis=0) for a, b in itertools.pairwise(edges)]
-            ways = [int(each.argmin()) for each in sums]
-            cost = sum(float(each.min()) for each in sums) / len(batches)
-            tried.append((cost, list(zip(edges[:-1], ways, strict=True))))
-        best.append(min(tried))
-    bound = min(cost for cost, _ in best) + np.log(CLEAR)
-    ranges = next(ranges for cost, ranges in best if cost <= bound)
+        for starts in itertools.combinations(range(1, len(batches)), count - 1):
+            for taken in itertools.permutations(ways, count):
+                ranges = dict(zip((0, *starts), taken, strict=True))
+                way = [ranges[max(s for s in ranges if s <= b)] for b in range(len(batches))]
+                ms = table[:, range(len(batches)), way] + switch * (max(taken) - min(taken))
+                tried.append((float(np.log(ms / fastest).mean()), ranges))
+        found.append(min(tried, key=lambda each: each[0]))
+    bound = min(cost for cost, _ in found) + np.log(CLEAR)
+    ranges = next(ranges for cost, ranges in found if cost <= bound)
     return {
-        round((batches[first - 1] * batches[first]) ** 0.5) if first else 0: way
-        for first, way in ranges
+        round((batches[start - 1] * batches[start]) ** 0.5) if start else 0: way
+        for start, way in ranges.items()
     }

@@ -76,7 +76,7 @@ class Weights(tf.Module):
         held = _held(layout, self._places)
         self._slots = {name: Slot(f"{unique}/{name}", *what) for name, what in held.items()}
         self.kernels = Kernels(layout, self._places, self._slots)
-        self.depths = [len(tower) for tower in layout.uses]
+        self.tasks, self.depth = len(layout.uses), len(layout.uses[0]) if layout.uses else 0
         self._loader = _Loader(f"{unique}/loader", self)
 
     def load(self) -> None:

@@ -45,7 +45,7 @@ class PlainWeights(tf.Module):
         self.tables = [tf.Variable(table) for table in tables]
         self.folded = [[tf.Variable(l_.kernel * l_.mask) for l_ in tower] for tower in towers]
         self.biases = _variables([[layer.bias for layer in tower] for tower in towers])
-        self.depths = [len(tower) for tower in towers]
+        self.tasks, self.depth = len(towers), len(towers[0]) if towers else 0
         self._splits = [[layer.split for layer in tower] for tower in towers]
 
     def rows(self, table: int, ids: tf.Tensor) -> tf.Tensor:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from ncs4cvr.models.packed.kernels import Kernels
 from ncs4cvr.models.packed.resources import Weights
 
 if TYPE_CHECKING:
     from ncs4cvr.models.packed.store import PlainWeights
 
-#: Inputs of a task's first layer: [what does not change within a request,] what does.
+#: Of one task: the inputs of a layer, in one part or in two: [what does not change within a
+#: request,] what does.
 Parts = Sequence[tf.Tensor]
 
 
 class Towers(tf.Module):
     """h_l = relu(h_{l-1} W_l + b_l), W_l = W * M_t, for every task t.
+
+    The first layers may be computed sparsely, the others are dense. Only the layers between the
+    fewest and the most sparse ones of a choice are computed in one way or another.
 
     Args:
       weights: decoded kernels and biases.
@@ -44,62 +46,55 @@ class Towers(tf.Module):
           inputs: for every task, [batch, inputs] or two parts of them; the first of two may have
             one row, which then stands for all.
         """
-        ways = [self.way(sparse_layers) for _, sparse_layers in self._choice]
+        counts = [sparse_layers for _, sparse_layers in self._choice]
+        fewest, most = min(counts), max(counts)
+        hidden = self._sparse(inputs, 0, fewest)
+        ways = [functools.partial(self._way, hidden, fewest, k, most) for k in counts]
         if len(ways) == 1:
-            return ways[0](inputs)
-        bounds = tf.constant([batch for batch, _ in self._choice[1:]])
-        branch = tf.reduce_sum(tf.cast(tf.shape(inputs[0][-1])[0] >= bounds, tf.int32))
-        return tf.switch_case(branch, [functools.partial(way, inputs) for way in ways])
+            rows = ways[0]()
+        else:
+            bounds = tf.constant([smallest for smallest, _ in self._choice[1:]])
+            batch = tf.shape(inputs[0][-1])[0]
+            rows = tf.switch_case(tf.reduce_sum(tf.cast(batch >= bounds, tf.int32)), ways)
+        rows = self._dense(rows, most, self.weights.depth)
+        return [tf.cast(h, tf.float32) for (h,) in rows]
 
-    def way(self, sparse_layers: int) -> _Way:
-        """One way to compute: the first `sparse_layers` layers as sparse products."""
-        return _Way(self.weights.kernels, self.weights.depths, sparse_layers)
+    def _way(self, hidden: Sequence[Parts], fewest: int, sparse: int, most: int) -> list[Parts]:
+        """Through the layers from `fewest` to `most`: the first of them up to `sparse` sparsely."""
+        hidden = self._sparse(hidden, fewest, sparse)
+        if sparse:
+            hidden = [[self.weights.kernels.rows(x) for x in parts] for parts in hidden]
+        return self._dense(hidden, sparse, most)
 
+    def _sparse(self, hidden: Sequence[Parts], start: int, stop: int) -> Sequence[Parts]:
+        """Through sparse layers, a column an example: its values for a connection side by side.
 
-@dataclass(frozen=True)
-class _Way:
-    """Computes the towers with a given number of sparse layers."""
-
-    kernels: Kernels | PlainWeights
-    depths: Sequence[int]
-    sparse_layers: int
-
-    def __call__(self, inputs: Sequence[Parts]) -> list[tf.Tensor]:
-        columns = self._columns(inputs) if self.sparse_layers else []
-        hidden = []
-        for task, parts in enumerate(inputs):
-            rows = [self._sparse(task, columns[task])] if self.sparse_layers else parts
-            for layer in range(self.sparse_layers, self.depths[task]):
-                rows = [self._dense(task, layer, rows)]
-            hidden.append(tf.cast(rows[0], tf.float32))
+        The first layer takes rows, and turns them.
+        """
+        kernels = self.weights.kernels
+        if start == 0 < stop:  # tasks may have the same inputs: turned once
+            once = {id(x): x for parts in hidden for x in parts}
+            columns = {key: kernels.columns(x) for key, x in once.items()}
+            hidden = [[columns[id(x)] for x in parts] for parts in hidden]
+        for layer in range(start, stop):
+            hidden = [[kernels.sparse(task, layer, x)] for task, x in enumerate(hidden)]
         return hidden
 
-    def _columns(self, inputs: Sequence[Parts]) -> list[Parts]:
-        """The inputs turned; tasks may have the same: turned once."""
-        once = {id(x): x for parts in inputs for x in parts}
-        columns = {key: self.kernels.columns(x) for key, x in once.items()}
-        return [[columns[id(x)] for x in parts] for parts in inputs]
+    def _dense(self, hidden: Sequence[Parts], start: int, stop: int) -> Sequence[Parts]:
+        """Through dense layers, a row an example, in the kernels' own type."""
+        for layer in range(start, stop):
+            hidden = [[self._dense_layer(task, layer, x)] for task, x in enumerate(hidden)]
+        return hidden
 
-    def _sparse(self, task: int, columns: Parts) -> tf.Tensor:
-        """Through the sparse layers, a column an example: its values for a connection side by side.
-
-        Returns [batch, outputs].
-        """
-        for layer in range(self.sparse_layers):
-            last = layer + 1 == self.sparse_layers
-            columns = [self.kernels.sparse(task, layer, columns, last)]
-        return tf.transpose(columns[0])
-
-    def _dense(self, task: int, layer: int, rows: Parts) -> tf.Tensor:
-        """Through a dense layer, in the kernel's own type."""
+    def _dense_layer(self, task: int, layer: int, rows: Parts) -> tf.Tensor:
         if len(rows) == 2 and rows[0].shape[0] == 1:
             summed = tf.add(*(self._product(task, layer, x, p) for p, x in enumerate(rows)))
         else:
             x = rows[0] if len(rows) == 1 else tf.concat(rows, axis=1)
             summed = self._product(task, layer, x)
-        bias = self.kernels.bias(task, layer)
+        bias = self.weights.kernels.bias(task, layer)
         return tf.nn.relu(tf.nn.bias_add(summed, tf.cast(bias, summed.dtype)))
 
     def _product(self, task: int, layer: int, x: tf.Tensor, piece: int | None = None) -> tf.Tensor:
-        kernel = self.kernels.dense(task, layer, piece)
+        kernel = self.weights.kernels.dense(task, layer, piece)
         return tf.matmul(tf.cast(x, kernel.dtype), kernel)
