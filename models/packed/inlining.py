@@ -23,7 +23,7 @@ def inline(library: function_pb2.FunctionDefLibrary, kept: Collection[str]) -> N
       kept: names of functions that are called from outside.
     """
     functions = {f.signature.name: f for f in library.function}
-    uses = Counter(name for f in functions.values() for n in f.node_def for name in _used(n))
+    uses = Counter(name for f in functions.values() for n in f.node_def for name in used(n))
     done: set[str] = set()
 
     def expand(function: function_pb2.FunctionDef) -> None:
@@ -43,7 +43,7 @@ def inline(library: function_pb2.FunctionDefLibrary, kept: Collection[str]) -> N
     library.function.extend(copies)
 
 
-def _used(node: node_def_pb2.NodeDef) -> Iterator[str]:
+def used(node: node_def_pb2.NodeDef) -> Iterator[str]:
     """Functions that a node refers to."""
     for value in node.attr.values():
         yield from (f.name for f in (value.func, *value.list.func) if f.name)

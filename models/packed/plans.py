@@ -21,7 +21,7 @@ from ncs4cvr.models.packed.asset import Layout
 CLOCK = "ncs4cvr.models.packed.clock"
 #: The code that computes; timings of another are not taken.
 COMPUTING = [Path(__file__).with_name(name) for name in ("kernels.py", "towers.py")]
-CLEAR = 1.01
+ALIKE, GUARD, CLEAR = 1.03, 10, 0.01
 MOST_WAYS = 3
 
 
@@ -80,27 +80,30 @@ def _processor() -> str:
 def chosen(measured: Mapping[str, Any]) -> dict[int, int]:
     """Smallest batch -> sparse layers, for `Towers`: as few ways as do.
 
-    One way for all batches, or two or three, each for a range of them. What counts is how many
-    times longer than by the fastest way requests take, as a geometric mean over the batches and
-    the numbers of threads that were measured. Two and three ways pay with every request for the
-    switch between them: its share of `switch_ms` is that of the layers which are in it. Taken are
-    the fewest whose mean is at most `CLEAR` times the best: each costs bytes of graph. Ranges meet
-    at the geometric mean of two batches that were measured.
+    One way for all batches, or two or three, each for a range of them; ranges meet at the geometric
+    mean of two batches that were measured, and with every request pay for the switch. A choice
+    costs, on average over batches and numbers of threads,
+
+        log(ms / fastest way's) + 10 max(0, log(ms / (1.03 min(all dense, all sparse)'s)))
+
+    so that it is hardly ever slower than what could have been asked for by hand. Taken are the
+    fewest ways that cost at most `CLEAR` more than the best: each costs bytes of graph.
     """
     batches, table = measured["batches"], np.array(measured["ms"])  # [thread, batch, way]
-    fastest, ways = table.min(axis=2), range(table.shape[2])
-    switch = np.array(measured["switch_ms"])[:, None] / (len(ways) - 1)  # of a layer
+    fastest, by_hand = table.min(axis=2), table[:, :, [0, -1]].min(axis=2)
     found: list[tuple[float, dict[int, int]]] = []  # of one way, of two, ...
     for count in range(1, min(MOST_WAYS, len(batches)) + 1):
+        switch = np.array(measured["switch_ms"])[:, None] * (count > 1)
         tried = []
         for starts in itertools.combinations(range(1, len(batches)), count - 1):
-            for taken in itertools.permutations(ways, count):
-                ranges = dict(zip((0, *starts), taken, strict=True))
-                way = [ranges[max(s for s in ranges if s <= b)] for b in range(len(batches))]
-                ms = table[:, range(len(batches)), way] + switch * (max(taken) - min(taken))
-                tried.append((float(np.log(ms / fastest).mean()), ranges))
+            lengths = np.diff([0, *starts, len(batches)])
+            for ways in itertools.permutations(range(table.shape[2]), count):
+                ms = table[:, range(len(batches)), np.repeat(ways, lengths)] + switch
+                slower = np.maximum(np.log(ms / (ALIKE * by_hand)), 0)
+                cost = float((np.log(ms / fastest) + GUARD * slower).mean())
+                tried.append((cost, dict(zip((0, *starts), ways, strict=True))))
         found.append(min(tried, key=lambda each: each[0]))
-    bound = min(cost for cost, _ in found) + np.log(CLEAR)
+    bound = min(cost for cost, _ in found) + CLEAR
     ranges = next(ranges for cost, ranges in found if cost <= bound)
     return {
         round((batches[start - 1] * batches[start]) ** 0.5) if start else 0: way

@@ -8,9 +8,10 @@ import tensorflow as tf
 from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from ncs4cvr.models.packed.inlining import inline, rewire
+from ncs4cvr.models.packed.inlining import inline, rewire, used
 
 SHAPES = "_output_shapes"
+READS = ("VarHandleOp", "ReadVariableOp")
 
 
 def slim(folder: str) -> None:
@@ -18,7 +19,8 @@ def slim(folder: str) -> None:
 
     Functions that are called in one place are put there (see inlining.py). Shapes that saving notes
     on every node go, as loaders infer them, and definitions of ops, as they have them. Equal
-    constants of a function become one. Nodes inside functions get short names, unless somebody
+    constants of a function become one, and no node waits for a variable to be read where none is
+    written. Nodes inside functions get short names, unless somebody
     calls them by theirs: a function that makes resources without a name (the node's is the
     resource's) or that has a gradient of its own (Python's loader looks its tensors up) stays as it
     is.
@@ -32,9 +34,12 @@ def slim(folder: str) -> None:
     for graph in saved.meta_graphs:
         graph.meta_info_def.ClearField("stripped_op_list")
         inline(graph.graph_def.library, _called(graph))
+        written = _near_writing(graph.graph_def.library)
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 node.attr.pop(SHAPES, None)
+            if function.signature.name not in written:
+                _forget_reads(function)
             if not _called_by_name(function):
                 _merge_constants(function)
                 _shorten(function)
@@ -61,6 +66,34 @@ def _called_by_name(function: function_pb2.FunctionDef) -> bool:
         or ("shared_name" in node.attr and not node.attr["shared_name"].s)
         for node in function.node_def
     )
+
+
+def _near_writing(library: function_pb2.FunctionDefLibrary) -> set[str]:
+    """Names of the functions that write variables, and of all that call them or are called."""
+    calls = {f.signature.name: {u for n in f.node_def for u in used(n)} for f in library.function}
+    written = {
+        f.signature.name
+        for f in library.function
+        if any(n.op.startswith("Assign") for n in f.node_def)
+    }
+    while more := {
+        name
+        for name, called in calls.items()
+        if name not in written and (called & written or any(name in calls[w] for w in written))
+    }:
+        written |= more
+    return written
+
+
+def _forget_reads(function: function_pb2.FunctionDef) -> None:
+    """Nobody waits for a read where nobody writes: tracing puts all of them in an order."""
+    reads = {node.name for node in function.node_def if node.op in READS}
+    for node in function.node_def:
+        node.input[:] = [r for r in node.input if r[0] != "^" or r[1:] not in reads]
+    for key, name in list(function.control_ret.items()):  # a map must not change under its iterator
+        if name in reads:
+            del function.control_ret[key]
+            function.signature.control_output.remove(key)
 
 
 def _merge_constants(function: function_pb2.FunctionDef) -> None:

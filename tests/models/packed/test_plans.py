@@ -7,34 +7,42 @@ from ncs4cvr.models.packed import asset, clock, plans, store
 from ncs4cvr.models.packed.store import Packing
 
 
+def _measured(ms, batches, switch_ms=0.0, two_threads=None):
+    tables = [ms] if two_threads is None else [ms, two_threads]
+    threads = list(range(1, len(tables) + 1))
+    switch = [switch_ms] * len(tables)
+    return {"threads": threads, "batches": batches, "ms": tables, "switch_ms": switch}
+
+
 def test_the_way_follows_the_batch():
-    measured = {"batches": [1, 16, 64], "ms": [[1, 2, 2], [2, 1.9, 1], [4, 1.1, 1]]}
-    measured["switch_ms"] = 0.0
+    measured = _measured([[1, 2, 2], [2, 1.9, 1], [4, 1.1, 1]], [1, 16, 64])
     assert plans.chosen(measured) == {0: 0, 4: 2}
 
 
 def test_three_ways_are_taken_where_two_are_slow():
-    measured = {"batches": [1, 4, 16], "ms": [[1, 2, 2], [2, 1, 2], [2, 2, 1]]}
-    measured["switch_ms"] = 0.01
+    measured = _measured([[1, 2, 2], [2, 1, 2], [2, 2, 1]], [1, 4, 16], switch_ms=0.01)
     assert plans.chosen(measured) == {0: 0, 2: 1, 8: 2}
 
 
 def test_the_timed_ways_are_those_that_are_computed(towers, tmp_path, monkeypatch):
-    """A row a batch and a column a way, all of them positive."""
+    """A table for a number of threads, with a row a batch and a column a way; all positive."""
     monkeypatch.setattr(clock, "REQUESTS", {1: 2, 8: 1})
     store.packed(towers(split=5), [], Packing(compute="dense"), str(tmp_path), {})
-    compute = clock.measured(str(tmp_path / asset.NAME), [[5, 7], [5, 7]], True, rounds=4)
-    assert compute["batches"] == [1, 8]
-    assert np.array(compute["ms"]).shape == (2, 3)
+    path = str(tmp_path / asset.NAME)
+    compute = clock.measured(path, [[5, 7], [5, 7]], True, rounds=4, threads=(1, 2))
+    assert (compute["threads"], compute["batches"]) == ([1, 2], [1, 8])
+    assert np.array(compute["ms"]).shape == (2, 2, 3)
     assert (np.array(compute["ms"]) > 0).all()
-    assert compute["switch_ms"] >= 0
+    assert np.array(compute["switch_ms"]).shape == (2,)
+    assert min(compute["switch_ms"]) >= 0
 
 
 def test_tasks_with_inputs_of_their_own_are_timed_with_them(towers, tmp_path, monkeypatch):
     monkeypatch.setattr(clock, "REQUESTS", {2: 1})
     store.packed(towers(common=False), [], Packing(compute="dense"), str(tmp_path), {})
-    compute = clock.measured(str(tmp_path / asset.NAME), [[12], [12]], False, rounds=1)
-    assert np.array(compute["ms"]).shape == (1, 3)
+    path = str(tmp_path / asset.NAME)
+    compute = clock.measured(path, [[12], [12]], False, rounds=1, threads=(1,))
+    assert np.array(compute["ms"]).shape == (1, 1, 3)
 
 
 def test_the_choice_is_noted_with_what_it_was_made_of(towers, tmp_path):
@@ -42,7 +50,8 @@ def test_the_choice_is_noted_with_what_it_was_made_of(towers, tmp_path):
     notes = asset.read((tmp_path / asset.NAME).read_bytes()).notes
     compute = notes["compute"]
     assert notes["tasks"] == ["a", "b"]
-    assert np.array(compute["ms"]).shape == (len(clock.REQUESTS), 3)
+    shape = (len(clock.THREADS), len(clock.REQUESTS), 3)
+    assert np.array(compute["ms"]).shape == shape
     assert compute["sparse_layers_from_batch"] == [
         list(each) for each in sorted(plans.chosen(compute).items())
     ]
@@ -103,21 +112,30 @@ def test_a_clock_that_fails_says_why(tmp_path, towers):
 
 
 def test_one_way_is_taken_where_it_is_hardly_slower_than_the_best():
-    measured = {"batches": [1, 16], "ms": [[1.0, 1.02, 2.0], [1.5, 1.0, 0.99]]}
-    assert plans.chosen({**measured, "switch_ms": 0.0}) == {0: 1}
+    """Way 1 costs ln(1.005) / 2 = .0025 more than a switch to 2 would save: less than .01."""
+    measured = _measured([[1.5, 1.0, 2.0], [1.5, 1.005, 1.0]], [1, 16])
+    assert plans.chosen(measured) == {0: 1}
 
 
 def test_a_switch_must_save_more_than_it_costs():
-    """The second way alone takes 1.2 and 1 times as long as the fastest: 1.095 on average.
+    """Way 1 alone takes 1.2 times as long as way 0 at batch 1 and 2 / 3 of its time at 16.
 
-    With a switch of .05 ms both are 1.05 and 1.025 times, 1.037 on average; of .2 ms 1.149.
+    It costs (ln 1.2 + 10 ln(1.2 / 1.03)) / 2 = .855. Both ways with a switch of .1 ms cost
+    (ln 1.1 + 10 ln(1.1 / 1.03) + ln 1.05 + 10 ln(1.05 / 1.03)) / 2 = .497, of .2 ms 1.279.
     """
-    measured = {"batches": [1, 16], "ms": [[1.0, 1.2], [3.0, 2.0]]}
-    assert plans.chosen({**measured, "switch_ms": 0.05}) == {0: 0, 4: 1}
-    assert plans.chosen({**measured, "switch_ms": 0.2}) == {0: 1}
+    ms = [[1.0, 1.2], [3.0, 2.0]]
+    assert plans.chosen(_measured(ms, [1, 16], switch_ms=0.1)) == {0: 0, 4: 1}
+    assert plans.chosen(_measured(ms, [1, 16], switch_ms=0.2)) == {0: 1}
 
 
-def test_one_batch_does_not_decide():
-    """Way 1 is 1.2 times slower at batch 4 alone; a switch would cost as much at the others."""
-    measured = {"batches": [1, 4, 16, 64], "ms": [[1.0, 1.0], [1.0, 1.2], [1.5, 1.4], [4.0, 2.8]]}
-    assert plans.chosen({**measured, "switch_ms": 0.1}) == {0: 1}
+def test_a_way_between_must_not_lose_to_all_sparse_or_all_dense():
+    """Way 1 is the fastest on average, and at batch 16 a tenth slower than all sparse."""
+    ms = [[2.0, 0.7, 1.0], [2.0, 1.1, 1.0]]
+    assert plans.chosen(_measured(ms, [1, 16], switch_ms=0.5)) == {0: 2}
+
+
+def test_all_numbers_of_threads_count():
+    """All dense wins with one thread and loses as much with two, at one of the batches more."""
+    one, two = [[1.0, 1.1], [1.0, 1.0]], [[1.1, 1.0], [1.1, 1.0]]
+    assert plans.chosen(_measured(one, [1, 16], 1.0)) == {0: 0}
+    assert plans.chosen(_measured(one, [1, 16], 1.0, two)) == {0: 1}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import function_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
 from ncs4cvr.models.packed import slimming
 
@@ -49,6 +50,47 @@ def test_it_is_smaller_and_slimming_again_changes_nothing(folder):
     assert len(once) < len(before)
     slimming.slim(str(folder))
     assert path.read_bytes() == once
+
+
+class Counting(tf.Module):
+    """Reads a variable, and another one in the order that writing it asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.step, self.scale = tf.Variable(0.0), tf.Variable(2.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([], name="x")], autograph=False)
+    def scaled(self, x):
+        return {"out": tf.reduce_sum([x * self.scale.read_value() for _ in range(2)])}
+
+    @tf.function(input_signature=[tf.TensorSpec([], name="x")], autograph=False)
+    def counted(self, x):
+        before = self.step.read_value()
+        self.step.assign_add(x)
+        return {"before": before, "after": self.step.read_value()}
+
+
+def test_nobody_waits_for_reads_where_nobody_writes(tmp_path):
+    model = Counting()
+    tf.saved_model.save(model, str(tmp_path), {"scaled": model.scaled, "counted": model.counted})
+    slimming.slim(str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    one, two = (loaded.signatures[name] for name in ("scaled", "counted"))
+    assert one(x=tf.constant(3.0))["out"] == 12
+    for step in range(4):
+        assert {k: v.numpy() for k, v in two(x=tf.constant(1.0)).items()} == {
+            "before": step,
+            "after": step + 1,
+        }
+    graph = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    waits = {}
+    for function in graph.meta_graphs[0].graph_def.library.function:
+        ops = {node.name: node.op for node in function.node_def}
+        waited = [r[1:] for node in function.node_def for r in node.input if r[0] == "^"]
+        waited += function.control_ret.values()
+        found = {ops[name] for name in waited} & set(slimming.READS)
+        waits["AssignAddVariableOp" in ops.values()] = found
+    assert waits == {True: {"ReadVariableOp"}, False: set()}
 
 
 def test_references_of_every_kind_follow_the_new_names():
