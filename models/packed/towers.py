@@ -56,8 +56,7 @@ class Towers(tf.Module):
             bounds = tf.constant([smallest for smallest, _ in self._choice[1:]])
             batch = tf.shape(inputs[0][-1])[0]
             rows = tf.switch_case(tf.reduce_sum(tf.cast(batch >= bounds, tf.int32)), ways)
-        rows = self._dense(rows, most, self.weights.depth)
-        return [tf.cast(h, tf.float32) for (h,) in rows]
+        return [h for (h,) in self._dense(rows, most, self.weights.depth)]
 
     def _way(self, hidden: Sequence[Parts], fewest: int, sparse: int, most: int) -> list[Parts]:
         """Through the layers from `fewest` to `most`: the first of them up to `sparse` sparsely."""
@@ -81,10 +80,10 @@ class Towers(tf.Module):
         return hidden
 
     def _dense(self, hidden: Sequence[Parts], start: int, stop: int) -> Sequence[Parts]:
-        """Through dense layers, a row an example, in the kernels' own type."""
+        """Through dense layers, a row an example; between them in the kernels' own type."""
         for layer in range(start, stop):
             hidden = [[self._dense_layer(task, layer, x)] for task, x in enumerate(hidden)]
-        return hidden
+        return [[tf.cast(x, tf.float32) for x in parts] for parts in hidden]
 
     def _dense_layer(self, task: int, layer: int, rows: Parts) -> tf.Tensor:
         if len(rows) == 2 and rows[0].shape[0] == 1:

@@ -103,6 +103,29 @@ def test_any_number_of_sparse_layers_gives_the_same(towers, x, tmp_path, forward
             np.testing.assert_allclose(got, forward(tower, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("choice", [{0: 1, 3: 2, 9: 3}, {0: 3, 2: 1}, {0: 0, 2: 2, 30: 1}])
+@pytest.mark.parametrize("block", [1, 16])
+@pytest.mark.parametrize("weights", ["f32", "bf16"])
+@pytest.mark.parametrize("split", [0, 5])
+def test_a_choice_between_ways_gives_the_same(
+    towers, x, tmp_path, forward, choice, block, weights, split
+):
+    made = towers(split=split, sizes=(12, 48, 32, 16), block=block)
+    store.packed(made, [], Packing(weights=weights, compute="dense"), str(tmp_path), {})
+    path = str(tmp_path / asset.NAME)
+    layout = asset.read((tmp_path / asset.NAME).read_bytes())
+    both = store.Weights(path, layout, range(3), range(3))
+    both.load()
+    parts = [tf.constant(x[:, :split]), tf.constant(x[:, split:])][0 if split else 1 :]
+    computed = tf.function(store.Towers(both, choice), autograph=False, reduce_retracing=True)
+    for rows in (1, 2, 5, 20, len(x)):
+        for tower, got in zip(made, computed([[p[:rows] for p in parts]] * 2), strict=True):
+            expected = forward(tower, x[:rows])
+            near = 1e-5 if weights == "f32" else 0.03 * np.abs(expected).max()
+            assert got.dtype == tf.float32
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=near)
+
+
 @pytest.mark.parametrize("block", [1, 16])
 @pytest.mark.parametrize("compute", ["sparse", "dense"])
 def test_one_row_of_a_request_stands_for_all(towers, x, tmp_path, compute, forward, block):
