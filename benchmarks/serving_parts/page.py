@@ -164,7 +164,7 @@ def _targets(rows: Rows, network: str) -> str:
         [
             "packed auto against the better of sparse and dense, all points",
             "at most 1.03",
-            f"{within} of {len(auto)} points; above it by more than chance (95 %) at {clear}; worst "
+            f"{within} of {len(auto)} points; surely above it (95 %) at {clear}; worst "
             f"{worst['to_best']:.2f} ({worst['network']}, {worst['removed']:.0%}, batch "
             f"{worst['batch']}, {worst['threads']} threads)",
             "met" if within == len(auto) else "**missed**",
