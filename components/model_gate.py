@@ -43,8 +43,9 @@ def ModelGate(
         `not blessed`; `too few to judge`: no gate failed, but one had too few rows of a class.
       blessed: whether it may be pushed. why: the verdict in one line. reasons: a line for
         everything that did not hold.
-      compared: whether there was a blessed model. split, rows, users: what it was judged on.
-        replicates, level: of the intervals.
+      compared: whether it was compared with the last blessed model. Where that reads columns which
+        this one does not, or of another type, it cannot be: `why` names them. split, rows, users:
+        what it was judged on. replicates, level: of the intervals.
       outputs: output ->
         label, given: the label, and the label without which a row does not count. metric: `auc`, or
           `mse` for a ratio. rows, positives, share: of the rows that count; share = mean label.
@@ -78,9 +79,15 @@ def ModelGate(
     parsed = Recipe.from_json(recipe)
     files = sorted(fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
     expected = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
-    models = [model] if baseline is None else [model, baseline]
-    rows, (scores, *before) = scored(parsed, files, expected, [_signature(m.uri) for m in models])
-    found = {"split": split, **verdict(parsed, rows, scores, before[0] if before else None)}
+    signatures, alone = [_signatures(model.uri)], ""
+    if baseline is not None:
+        before = _signatures(baseline.uri)
+        alone = _not_comparable(_columns(signatures[0]), _columns(before))
+        signatures += [] if alone else [before]
+    answers = [_answer(each) for each in signatures]
+    rows, (scores, *others) = scored(parsed, files, expected, answers)
+    found = verdict(parsed, rows, scores, others[0] if others else None, alone)
+    found = {"split": split, **found}
     # Without a threshold the Evaluator judges nothing, and names no model.
     judged = evaluated.get_int_custom_property(MODEL_ID)
     if found["blessed"] and judged and not evaluated.get_int_custom_property("blessed"):
@@ -128,16 +135,32 @@ def scored(recipe: Any, files: list[str], schema: schema_pb2.Schema, signatures:
     return rows, [{k: np.concatenate(v) for k, v in each.items()} for each in scores]
 
 
-def _signature(uri: str) -> Any:
-    """Serialized examples -> {output: [rows]}. It holds the model, which a signature does not."""
-    loaded = tf.saved_model.load(path_utils.serving_model_path(uri))
-    signature = loaded.signatures["serving_default"]
+def _signatures(uri: str) -> Any:
+    """A model that holds its signatures: they do not hold it."""
+    return tf.saved_model.load(path_utils.serving_model_path(uri))
+
+
+def _answer(model: Any) -> Any:
+    """Serialized examples -> {output: [rows]}."""
+    signature = model.signatures["serving_default"]
     (name,) = signature.structured_input_signature[1]
+    return lambda batch: model.signatures["serving_default"](**{name: batch})
 
-    def answer(batch: tf.Tensor, held: Any = loaded) -> Any:
-        return signature(**{name: batch})
 
-    return answer
+def _columns(model: Any) -> dict[str, str]:
+    """Column -> type of what a model reads."""
+    given = model.signatures["predict"].structured_input_signature[1]
+    return {name: spec.dtype.name for name, spec in given.items()}
+
+
+def _not_comparable(now: dict[str, str], before: dict[str, str]) -> str:
+    """Why the last blessed model cannot score the rows of this one; "" where it can."""
+    if lost := sorted(set(before) - set(now)):
+        return f"the last blessed model reads {', '.join(map(repr, lost))}, which this one does not"
+    for name, kind in sorted(before.items()):
+        if now[name] != kind:
+            return f"the last blessed model reads {name!r} as {kind}, this one as {now[name]}"
+    return ""
 
 
 def _spec(schema: schema_pb2.Schema, names: list[str]) -> dict[str, tf.io.VarLenFeature]:

@@ -99,7 +99,7 @@ class Pusher(base_component.BaseComponent):
     """TFX's Pusher with this executor.
 
     Args:
-      model_blessing: the Evaluator's.
+      model_blessing: ModelGate's.
       infra_blessing: ServingCheck's, with the model.
       push_destination: names a folder.
       keep_versions: all but so many of the last versions are removed; 0 removes none.

@@ -44,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class TicketSearchSpec(types.ComponentSpec):
-    """Transformed examples in, tickets out."""
+    """Examples in, which are transformed as they are read; tickets out."""
 
     PARAMETERS = {
         "recipe": ExecutionParameter(type=str),

@@ -38,7 +38,9 @@ class Rows:
     slices: Mapping[str, np.ndarray]
 
 
-def verdict(recipe: Recipe, rows: Rows, scores: Scores, before: Scores | None) -> dict[str, Any]:
+def verdict(
+    recipe: Recipe, rows: Rows, scores: Scores, before: Scores | None, alone: str = ""
+) -> dict[str, Any]:
     """What verdict.json holds; `ncs4cvr.components.model_gate` says what that is.
 
     Args:
@@ -47,6 +49,7 @@ def verdict(recipe: Recipe, rows: Rows, scores: Scores, before: Scores | None) -
       scores: output -> [rows].
       before: the same of the last blessed model; None where there is none. Outputs that it does not
         have are not compared.
+      alone: why there is none; "" where no model was blessed.
     """
     draws = all_draws(int(rows.users.max(initial=-1)) + 1)
     outputs, seen = {}, {}
@@ -67,7 +70,7 @@ def verdict(recipe: Recipe, rows: Rows, scores: Scores, before: Scores | None) -
     return {
         "verdict": word,
         "blessed": word in (FIRST, BLESSED),
-        "why": _why(recipe, word, reasons, seen),
+        "why": _why(recipe, word, reasons, seen, alone or "no blessed model to compare with"),
         "reasons": reasons,
         "compared": before is not None,
         "rows": len(rows.users),
@@ -187,7 +190,9 @@ def _plain(gate: Gate) -> dict[str, Any]:
     }
 
 
-def _why(recipe: Recipe, word: str, reasons: list[str], seen: Mapping[str, Seen]) -> str:
+def _why(
+    recipe: Recipe, word: str, reasons: list[str], seen: Mapping[str, Seen], alone: str
+) -> str:
     """The verdict in one line."""
     if reasons:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -205,5 +210,5 @@ def _why(recipe: Recipe, word: str, reasons: list[str], seen: Mapping[str, Seen]
     told.sort(key=lambda pair: pair[0])  # compared ones first, else in the recipe's order
     n = len(recipe.gates)
     holds = "its gate holds" if n == 1 else f"all {n} gates hold"
-    nothing = "no blessed model to compare with, " if word == FIRST else ""
+    nothing = f"{alone}, " if word == FIRST else ""
     return f"{word}: {nothing}{holds}" + (f"; {told[0][1]}" if told else "")

@@ -164,7 +164,6 @@ def create_pipeline(
     evaluator = Evaluator(
         examples,
         model,
-        baseline_model=last_blessed.outputs["earlier"],
         example_splits=[test],
         eval_config=eval_config(recipe),
         module_path=EXTRACTORS,

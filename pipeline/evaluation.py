@@ -18,9 +18,9 @@ EXTRACTORS = "ncs4cvr.components.whole_batches"
 def eval_config(recipe: Recipe) -> config_pb2.EvalConfig:
     """AUC (MSE for a ratio) and calibration of every output, on the rows where its label counts.
 
-    A metric's name is the gate's: `<output>_auc` or `<output>_calibration`. The change thresholds
-    (`worse_by`) take effect where a model was blessed before. Slices are the ModelGate's, which has
-    intervals for them; here every slice would cost as much as the whole again.
+    A metric's name is the gate's: `<output>_auc` or `<output>_calibration`. Slices and the last
+    blessed model are the ModelGate's, which has intervals for both; here every slice would cost as
+    much as the whole again, and a blessed model that lacks an output of today's ends the run.
     """
     model = config_pb2.ModelSpec(
         model_type=constants.TF_GENERIC,
@@ -58,7 +58,8 @@ def _metrics(recipe: Recipe, output: Task | Product) -> list[config_pb2.MetricCo
     ):
         told = {"name": name, "code_version": version} if module == BATCHED else {"name": name}
         metric = config_pb2.MetricConfig(module=module, class_name=kind, config=json.dumps(told))
-        if gate := gates.get(name):
+        gate = gates.get(name)
+        if gate and (gate.at_least is not None or gate.at_most is not None):
             # A plain `threshold` would hold every slice to it, however small.
             metric.per_slice_thresholds.add(
                 slicing_specs=[config_pb2.SlicingSpec()], threshold=_threshold(gate)
@@ -73,7 +74,4 @@ def _threshold(gate: Gate) -> config_pb2.MetricThreshold:
         threshold.value_threshold.lower_bound.value = gate.at_least
     if gate.at_most is not None:
         threshold.value_threshold.upper_bound.value = gate.at_most
-    if gate.worse_by >= 0:
-        threshold.change_threshold.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
-        threshold.change_threshold.absolute.value = -gate.worse_by
     return threshold

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis import constants
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
@@ -62,12 +61,11 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
 
 
 def _metrics(evaluation: str) -> dict[str, float]:
-    """The candidate's metrics on all rows; the AUC is TFMA's, of binned predictions."""
+    """The Evaluator's metrics on all rows; its AUC is of binned predictions."""
     (found,) = tfma.load_metrics(evaluation)
     return {
         each.key.name: each.value.double_value.value
         for each in found.metric_keys_and_values
-        if each.key.model_name in ("", constants.CANDIDATE_KEY) and not each.key.is_diff
     }
 
 

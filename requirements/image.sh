@@ -44,6 +44,9 @@ system() {
   # a container of another user starts in it as well.
   groupadd --gid 10001 ncs4cvr
   useradd --uid 10001 --gid 10001 --create-home --key HOME_MODE=0755 --skel /nowhere ncs4cvr
+  # A new volume takes the owner of the folder that it is mounted over; without one it is root's.
+  mkdir /home/ncs4cvr/runs
+  chown 10001:10001 /home/ncs4cvr/runs
 }
 
 install() {

@@ -51,7 +51,7 @@ def metrics(facts: Facts) -> Html:
         "samples of users; differences are paired."
     )
     if not model["compared"]:
-        where += " No model was blessed before: there is nothing to compare this one with."
+        where += " There was no earlier model to compare this one with."
     outputs = model["outputs"]
     return join(
         tag("p", _sentence(model["why"]), class_="lead"),

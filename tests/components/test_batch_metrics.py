@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from tensorflow_model_analysis.metrics import metric_types
 
-from ncs4cvr.components.batch_metrics import BINS, BatchedAUC, BatchedCalibration
+from ncs4cvr.components.batch_metrics import BINS, LARGEST, BatchedAUC, BatchedCalibration
 
 
 def combiner(metric):
@@ -56,10 +56,22 @@ def test_parts_add_up_to_the_whole(metric):
 
 def test_the_auc_is_the_exact_one_where_no_two_rows_share_a_bin():
     rng = np.random.default_rng(2)
-    predictions = rng.permutation(BINS)[:500] / BINS + 0.5 / BINS
-    labels = rng.integers(0, 2, 500)
+    logits = (2 * (rng.permutation(BINS)[:500] + 0.5) / BINS - 1) * LARGEST
+    logits = logits[np.abs(logits) < 10]  # as exactly as float32 tells predictions near 1
+    predictions = 1 / (1 + np.exp(-logits))
+    labels = rng.integers(0, 2, len(logits))
     exact = roc_auc_score(labels, predictions)
-    assert value(BatchedAUC, (labels, predictions, np.ones(500))) == pytest.approx(exact)
+    assert value(BatchedAUC, (labels, predictions, np.ones(len(logits)))) == pytest.approx(exact)
+
+
+def test_small_predictions_are_told_apart():
+    """A conversion in 50,000 rows: all predictions are far below .0001."""
+    predictions = np.geomspace(1e-6, 5e-5, 400)
+    labels = np.arange(400) % 2 + (np.arange(400) > 300) > 0
+    exact = roc_auc_score(labels, predictions)
+    found = value(BatchedAUC, (labels, predictions, np.ones(400)))
+    assert found == pytest.approx(exact, abs=1e-3)
+    assert abs(exact - 0.5) > 0.1
 
 
 def test_predictions_of_exactly_0_and_1_have_a_bin():

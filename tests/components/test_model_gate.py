@@ -40,6 +40,15 @@ class Column(tf.Module):
         spec = {self.column: tf.io.FixedLenFeature([], tf.float32)}
         return {"ctr": tf.io.parse_example(examples, spec)[self.column]}
 
+    def predict(self, columns):
+        """A signature that takes other columns, with their types."""
+        specs = {name: tf.TensorSpec([None], dtype, name) for name, dtype in columns.items()}
+
+        def answer(**values):
+            return {"ctr": tf.cast(tf.zeros_like(next(iter(values.values()))), tf.float32)}
+
+        return tf.function(answer).get_concrete_function(**specs)
+
 
 def example(row):
     """Twenty rows: `good` ranks them right, `bad` the other way round; row 0 has no tab."""
@@ -65,10 +74,15 @@ def world(tmp_path_factory):
                 out.write(example(row))
     (folder / "schema").mkdir()
     (folder / "schema/schema.pbtxt").write_text(SCHEMA)
-    for column in ("good", "bad"):
+    for name, column, columns in (
+        ("good", "good", {"tab": tf.int64, "age": tf.float32}),
+        ("bad", "bad", {"tab": tf.int64, "age": tf.float32}),
+        ("narrow", "bad", {"tab": tf.int64}),
+        ("text", "bad", {"tab": tf.int64, "age": tf.int64}),
+    ):
         model = Column(column)
-        signatures = {"serving_default": model.score}
-        tf.saved_model.save(model, f"{folder}/{column}/Format-Serving", signatures=signatures)
+        signatures = {"serving_default": model.score, "predict": model.predict(columns)}
+        tf.saved_model.save(model, f"{folder}/{name}/Format-Serving", signatures=signatures)
     return folder
 
 
@@ -128,6 +142,27 @@ def test_a_model_below_the_blessed_one_on_the_same_rows_is_not_blessed(world, tm
 
 def test_the_same_model_twice_is_blessed(world, tmp_path):
     assert gate(world, tmp_path, baseline="good")[1]["verdict"] == "blessed"
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("narrow", "the last blessed model reads 'age', which this one does not"),
+        ("text", "the last blessed model reads 'age' as float32, this one as int64"),
+    ],
+)
+def test_a_model_of_other_columns_is_no_measure(world, tmp_path, model, why):
+    """The last blessed model would find nothing in a column that the examples do not have."""
+    recipe = RECIPE.replace(gates=(Gate("ctr_auc", worse_by=0.01, min_positives=5),))
+    _, found = gate(world, tmp_path, model, baseline="good", recipe=recipe)
+    assert (found["verdict"], found["compared"]) == ("first model", False)
+    assert found["why"].startswith(f"first model: {why}, its gate holds")
+    assert found["outputs"]["ctr"]["before"] is None
+
+
+def test_a_model_of_more_columns_is_compared(world, tmp_path):
+    recipe = RECIPE.replace(gates=(Gate("ctr_auc", worse_by=0.01, min_positives=5),))
+    assert gate(world, tmp_path, "good", baseline="narrow", recipe=recipe)[1]["compared"]
 
 
 def test_what_the_evaluator_did_not_bless_is_not_blessed(world, tmp_path):

@@ -73,13 +73,10 @@ def test_bounds_become_value_thresholds(gate, low, high):
     assert not threshold.HasField("change_threshold")
 
 
-def test_worse_by_becomes_a_change_threshold():
+def test_the_last_blessed_model_is_left_to_the_model_gate():
     gate = Gate("cvr_auc", worse_by=0.003)
     _, metric = metrics_of(eval_config(RECIPE.replace(gates=(gate,))))["cvr_auc"]
-    change = overall(metric).change_threshold
-    assert change.absolute.value == -0.003
-    assert change.direction == config_pb2.MetricDirection.HIGHER_IS_BETTER
-    assert not overall(metric).HasField("value_threshold")
+    assert not metric.per_slice_thresholds
 
 
 def test_metrics_without_a_gate_have_no_threshold():
