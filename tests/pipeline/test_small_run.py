@@ -373,3 +373,19 @@ def test_an_export_that_cannot_be_is_a_usage_error(world, cached, arguments, tol
 def test_inspecting_what_is_no_model_is_refused(world, capfd):
     assert main(["inspect", str(world / "log")]) == DATA_REFUSED
     assert "holds no SavedModel" in capfd.readouterr().err
+
+
+def test_a_recipe_with_another_output_is_compared_in_what_both_have(world, cached):
+    """The model that was pushed last has no `like`."""
+    file = world / "log/tiny.py"
+    before = file.read_text()
+    after = before.replace('Task("cvr",', 'Task("like", "click"), Task("cvr",')
+    assert after != before
+    file.write_text(after)
+    try:
+        status, found = again(world)
+    finally:
+        file.write_text(before)
+    assert (status, found["verdict"]) == (PUSHED, "blessed")
+    assert found["intervals"]["like_auc"]["before"] is None
+    assert found["intervals"]["ctr_auc"]["before"]["value"] is not None
