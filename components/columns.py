@@ -176,13 +176,18 @@ def mask_of(flags: pa.Array) -> np.ndarray:
     return flags.fill_null(False).to_numpy(zero_copy_only=False)
 
 
-def _numeric_text(raw: pa.Array) -> pa.Array:
+def decoded(raw: pa.Array) -> pa.Array:
+    """Cells as text; bytes that are no UTF-8 are written as \\xff."""
     try:
-        text = pc.utf8_trim_whitespace(raw.cast(pa.string()))
+        return raw.cast(pa.string())
     except pa.ArrowInvalid:
-        text = pa.array(
-            [cell and cell.decode("utf-8", "backslashreplace") for cell in raw.to_pylist()]
-        )
+        cells = raw.to_pylist()
+        texts = [None if c is None else c.decode("utf-8", "backslashreplace") for c in cells]
+        return pa.array(texts, pa.string())
+
+
+def _numeric_text(raw: pa.Array) -> pa.Array:
+    text = pc.utf8_trim_whitespace(decoded(raw))
     word = pc.is_in(pc.utf8_lower(text), value_set=MISSING_WORDS)
     return pc.if_else(word, pa.scalar(None, pa.string()), text)
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ncs4cvr.components.columns import Converted, one_chunk, row_hashes, to_float, to_int, to_string
 from ncs4cvr.components.plan import Column, Plan, Unit
 from ncs4cvr.components.records import Block
-from ncs4cvr.components.times import day_number, local_day, to_day, to_time_ms
+from ncs4cvr.components.times import day_number, expected_time, local_day, to_day, to_time_ms
 from ncs4cvr.schemas.log import Label
 
 CONVERT: dict[str, Callable[[pa.Array], Converted]] = {
@@ -162,8 +162,7 @@ def _events(sieve: Sieve, plan: Plan) -> pa.Table:
     def in_ms(raw: pa.Array) -> Converted:
         return to_time_ms(raw, log.time_unit, log.utc_offset_hours)
 
-    expected = f"a time in {log.time_unit} since 1970, or an ISO time"
-    time = sieve.column(log.column(log.time), in_ms, expected, True)
+    time = sieve.column(log.column(log.time), in_ms, expected_time(log.time_unit), True)
     local = local_day(_filled(time, np.int64), log.utc_offset_hours)
     if log.day:
         day = sieve.column(log.column(log.day), to_day, "a day as YYYYMMDD or ISO date", True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ncs4cvr.components.columns import kind_of, one_chunk, to_int
-from ncs4cvr.components.readers import LogError, blocks, files, format_of, row_groups, schema_of
+from ncs4cvr.components.readers import blocks, files, format_of, row_groups, schema_of
+from ncs4cvr.components.records import LogError, check_once
 from ncs4cvr.components.row_checks import check_rows
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
@@ -66,8 +67,8 @@ class Plan:
 def make_plan(log: Log, features: Sequence[Feature], bucket_rows: int = BUCKET_ROWS) -> Plan:
     """Looks at every file's columns and cuts the log into units and buckets.
 
-    Raises LogError for rows that contradict each other, a missing or unreadable file, a missing
-    column, one of the wrong type, and a log without rows.
+    Raises LogError for rows that contradict each other, a missing or unreadable file, a column that
+    is missing, there twice or of the wrong type, and a log without rows.
     """
     check_rows(log, features)
     by_column = {feature.column: feature for feature in features}
@@ -116,7 +117,10 @@ def make_plan(log: Log, features: Sequence[Feature], bucket_rows: int = BUCKET_R
     for kind, found in heads.items():
         for path, (schema, rows) in found.items():
             if rows:
-                _check_columns(path, schema, _required(plan, kind), log)
+                required = _required(plan, kind)
+                names = [name for name, _ in required] + _optional(plan, kind)
+                check_once(path, schema.names, map(log.column, names))
+                _check_columns(path, schema, required, log)
     return plan
 
 
@@ -136,7 +140,7 @@ def _key_type(
     for kind in kinds:
         for path, (schema, rows) in heads.get(kind, {}).items():
             name = log.column(key)
-            if not rows or name not in schema.names:
+            if not rows or schema.names.count(name) != 1:  # refused later
                 continue
             if kind_of(schema.field(name).type) == "string" and not _holds_whole(path, name, log):
                 return "string"
@@ -168,6 +172,13 @@ def _required(plan: Plan, kind: str) -> list[tuple[str, str]]:
         required.append((label.column, "float" if label.over else "int"))
         required += [(label.over, "float")] if label.over else []
     return required
+
+
+def _optional(plan: Plan, kind: str) -> list[str]:
+    """Our names of what is read where the files of this kind have it."""
+    if kind != "history":
+        return []
+    return [label.column for label in plan.log.labels if label.name in plan.known]
 
 
 #: Types of a file's column that can become what is wanted; text cells are looked at one by one.

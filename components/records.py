@@ -7,7 +7,7 @@ import gzip
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -51,6 +51,16 @@ class Block:
 def open_file(path: str) -> BinaryIO:
     """The bytes of a file on any file system that Beam knows, as they are stored."""
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def check_once(path: str, names: Sequence[str], used: Iterable[str]) -> None:
+    """Raises LogError where a file, whose columns are `names`, has one of the used ones twice."""
+    for name in used:
+        if names.count(name) > 1:
+            raise LogError(
+                f"{path}: {names.count(name)} columns are called {name!r}, expected one; rename "
+                "the others, or leave them out"
+            )
 
 
 def _text_stream(path: str) -> Any:

@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncs4cvr.components.columns import Converted, cell_by_cell, kind_of, mask_of, to_int
+from ncs4cvr.components.columns import (
+    Converted,
+    cell_by_cell,
+    decoded,
+    kind_of,
+    mask_of,
+    to_int,
+)
 
 DAY_MS = 86_400_000
 EPOCH = dt.date(1970, 1, 1)
@@ -25,6 +32,11 @@ MOMENT = re.compile(
 TICKS = {"s": 1_000, "ms": 1}  # milliseconds
 
 
+def expected_time(unit: str) -> str:
+    """What a cell of `to_time_ms` must be."""
+    return f"a time in {unit} since 1970, or an ISO time"
+
+
 def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
     """Milliseconds since 1970 UTC from numbers of `unit` (s or ms), timestamps or ISO texts.
 
@@ -33,6 +45,8 @@ def to_time_ms(raw: pa.Array, unit: str, utc_offset_hours: float) -> Converted:
     offset = int(utc_offset_hours * 3_600_000)
     if kind_of(raw.type) == "time":
         return _timestamp_to_ms(raw, offset)
+    if kind_of(raw.type) == "string":
+        raw = decoded(raw)  # text of TFRecord files is bytes
     whole, bad = to_int(raw)
     whole, far = _not_beyond(whole, unit)
     scaled = pc.multiply(whole, TICKS[unit])
@@ -106,7 +120,7 @@ def to_day(raw: pa.Array) -> Converted:
     """Days since 1970 from YYYYMMDD numbers, ISO dates or date columns."""
     if kind_of(raw.type) == "time":
         return raw.cast(pa.date32()).cast(pa.int32()), np.zeros(len(raw), bool)
-    codes = raw.cast(pa.string()).dictionary_encode()
+    codes = decoded(raw).dictionary_encode()
     days, bad = cell_by_cell(codes.dictionary, _parse_day, pa.int32())
     days = days.take(codes.indices)
     missing = pc.is_null(codes.indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.raw_columns import any_batch, as_parsed, dense_inputs, raw_spec
 from ncs4cvr.models.trunk import Trunk
+from ncs4cvr.schemas.log import TIMES, Log
 
 CHECKED_EXAMPLES = 256  # by the export itself
 #: How far a loaded model's probabilities may lie from the trainer's. Whether fewer bits cost AUC is
@@ -183,6 +185,8 @@ def export(
 ) -> None:
     """Writes the SavedModel, and checks what it answers if there are examples.
 
+    Beside the model it says how its log writes times: schemas.log.TIMES.
+
     Args:
       model: a trained ranker.
       transform_graph: turns raw columns into the ranker's features.
@@ -201,6 +205,7 @@ def export(
         tf.saved_model.save(module, folder, signatures=module.signatures())
     if not plain:
         slim(folder)
+    _keep_times(model.recipe.log, folder)
     if not raw_examples:
         return
     rows = tf.io.parse_example(raw_examples, raw_spec(model.recipe, transform_graph))
@@ -213,6 +218,14 @@ def export(
             raise RuntimeError(
                 f"the export in {folder} differs from the trained model by {worst:.2g} in {name}"
             )
+
+
+def _keep_times(log: Log, folder: str) -> None:
+    """For `ncs4cvr predict`: rows of a log hold times as the log does, the model takes ms."""
+    told = {"column": log.time, "unit": log.time_unit, "utc_offset_hours": log.utc_offset_hours}
+    tf.io.gfile.makedirs(f"{folder}/{TIMES.partition('/')[0]}")
+    with tf.io.gfile.GFile(f"{folder}/{TIMES}", "w") as out:
+        out.write(json.dumps(told) + "\n")
 
 
 def _split(model: Ranker) -> tuple[list[int], list[int]]:

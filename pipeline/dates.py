@@ -35,9 +35,7 @@ def on_day(recipe: Recipe, day: str = "") -> Recipe:
     Split(name='train', first='2022-05-05', last='2022-05-06')
     """
     log = recipe.log
-    if day in RELATIVE:
-        there = dt.datetime.now(dt.timezone(dt.timedelta(hours=log.utc_offset_hours))).date()
-        day = (there + dt.timedelta(RELATIVE[day])).isoformat()
+    day = named(day, log)
     if day:
         ends = log.until or log.last_day
         log = replace(log, splits=shifted(log.splits, day), until="")
@@ -45,6 +43,14 @@ def on_day(recipe: Recipe, day: str = "") -> Recipe:
         if ends > log.last_day and not DATE.search(log.events):
             log = replace(log, until=ends)
     return recipe.replace(log=_filled(log))
+
+
+def named(day: str, log: Log) -> str:
+    """The date that yesterday or today is where the log is; any other text as it stands."""
+    if day not in RELATIVE:
+        return day
+    there = dt.datetime.now(dt.timezone(dt.timedelta(hours=log.utc_offset_hours))).date()
+    return (there + dt.timedelta(RELATIVE[day])).isoformat()
 
 
 def date_of(day: str) -> dt.date:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
-from ncs4cvr.pipeline.dates import date_of, on_day
+from ncs4cvr.pipeline.dates import date_of, named, on_day
 from ncs4cvr.pipeline.status import NOT_BLESSED, PUSHED, USAGE, CommandFailed
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -62,7 +62,8 @@ def each(options: argparse.Namespace, run: Callable[[argparse.Namespace], int]) 
       run: that command's main.
     """
     status, tickets = PUSHED, _content(options.tickets)
-    for day in between(options.first, options.last):
+    log = recipe_of(options).log
+    for day in between(named(options.first, log), named(options.last, log)):
         mine = argparse.Namespace(**{**vars(options), "date": day, "first": "", "last": ""})
         recipe = recipe_of(mine)
         folder = Path(options.root) / recipe.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ncs4cvr.pipeline.rows import InputError, check_columns, read, to_tensor
+from ncs4cvr.pipeline.rows import InputError, Times, check_columns, read, to_tensor
+from ncs4cvr.schemas import checks
+from ncs4cvr.schemas.log import TIMES
 
 BATCH_ROWS = 4096
 
@@ -22,14 +25,15 @@ def score_file(model_folder: Path, path: Path) -> pa.Table:
     Raises:
       InputError: no model, no file, or a column that is missing or of the wrong type.
     """
-    signature = _predict_of(newest_version(model_folder))
+    version = newest_version(model_folder)
+    signature, times = _predict_of(version), times_of(version)
     wanted: Mapping[str, tf.TensorSpec] = signature.structured_input_signature[1]
     rows = read(path)
     check_columns(rows, wanted, path)
     scores: dict[str, list[np.ndarray]] = {}
     for first in range(0, rows.num_rows, BATCH_ROWS):
         batch = rows.slice(first, BATCH_ROWS)
-        inputs = {n: to_tensor(batch, n, spec, path, first) for n, spec in wanted.items()}
+        inputs = {n: to_tensor(batch, n, spec, path, first, times) for n, spec in wanted.items()}
         for name, values in signature(**inputs).items():
             scores.setdefault(name, []).append(np.reshape(values.numpy(), -1))
     for name in [n for n, spec in wanted.items() if spec.shape.rank > 1]:
@@ -54,6 +58,20 @@ def _predict_of(version: Path) -> Any:
             f"{', '.join(signatures) or 'none'}; give a model that ncs4cvr pushed"
         )
     return signatures["predict"]
+
+
+def times_of(version: Path) -> Times | None:
+    """How the log of a model writes times; None of an export that does not tell."""
+    path = version / TIMES
+    if not path.exists():
+        return None
+    try:
+        return checks.from_plain(Times, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} does not tell how times are written ({error}); the next `ncs4cvr run` pushes "
+            "a whole model, `ncs4cvr export` writes one"
+        ) from error
 
 
 def check_output(path: Path) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,18 +20,36 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ncs4cvr.components.columns import kind_of, one_chunk, to_float, to_int, to_string
+from ncs4cvr.components.columns import Converted, kind_of, one_chunk, to_float, to_int, to_string
 from ncs4cvr.components.readers import TEXT_ROWS, unlisted
-from ncs4cvr.components.records import LogError, as_text, csv_blocks
+from ncs4cvr.components.records import LogError, as_text, check_once, csv_blocks
+from ncs4cvr.components.times import expected_time, to_time_ms
 from ncs4cvr.schemas.log import MISSING
 
 ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
 KINDS = {tf.int64: "int", tf.float32: "float", tf.string: "string"}
-CONVERT = {"int": to_int, "float": to_float, "string": to_string}
+CONVERT: dict[str, Callable[[pa.Array], Converted]] = {
+    "int": to_int,
+    "float": to_float,
+    "string": to_string,
+}
 
 
 class InputError(ValueError):
     """The file, or the model's folder, cannot be used; says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """The column of times, which the model takes in ms, and how the log writes them; see Log."""
+
+    column: str
+    unit: Literal["ms", "s"]
+    utc_offset_hours: float
+
+    def to_ms(self, cells: pa.Array) -> Converted:
+        """As VideoLogExampleGen does."""
+        return to_time_ms(cells, self.unit, self.utc_offset_hours)
 
 
 def read(path: Path) -> pa.Table:
@@ -107,7 +126,11 @@ def _words(values: list[Any]) -> list[str | None]:
 
 
 def check_columns(rows: pa.Table, wanted: Mapping[str, Any], path: Path) -> None:
-    """Raises InputError for columns that the model needs and the file does not have."""
+    """Raises InputError for columns that the model needs and the file has not, or has twice."""
+    try:
+        check_once(str(path), rows.column_names, wanted)
+    except LogError as error:
+        raise InputError(str(error)) from error
     missing = sorted(set(wanted) - set(rows.column_names))
     if not missing:
         return
@@ -122,7 +145,12 @@ def check_columns(rows: pa.Table, wanted: Mapping[str, Any], path: Path) -> None
 
 
 def to_tensor(
-    rows: pa.Table, name: str, spec: tf.TensorSpec, path: Path, first: int = 0
+    rows: pa.Table,
+    name: str,
+    spec: tf.TensorSpec,
+    path: Path,
+    first: int = 0,
+    times: Times | None = None,
 ) -> tf.Tensor:
     """A column as the model's dense input; see MISSING for how gaps are written.
 
@@ -132,11 +160,15 @@ def to_tensor(
       spec: what the model takes: [rows], or lists [rows, longest].
       path: of the file, for messages.
       first: rows of the file before these.
+      times: how the column of times is written; None: as the model takes it.
 
     Raises:
       InputError: a cell that does not convert, is a list, or is none where lists are wanted.
     """
     where, kind = f"{path}: column {name!r} must hold", KINDS[spec.dtype]
+    convert, expected = CONVERT[kind], kind
+    if times and name == times.column:
+        convert, expected = times.to_ms, expected_time(times.unit)
     cells = one_chunk(rows.column(name))
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
@@ -145,17 +177,19 @@ def to_tensor(
     else:
         lists = cells if _is_list(cells) else _parsed(cells, where, first)
         places, cells = np.repeat(np.arange(len(lists)), _lengths(lists)), lists.flatten()
-    if kind == "int" and kind_of(cells.type) == "time":
+    if convert is to_int and kind_of(cells.type) == "time":
         raise InputError(
             f"{where} int, it holds {cells.type}; convert it to milliseconds since 1970"
         )
     try:
-        values, bad = CONVERT[kind](cells)
+        values, bad = convert(cells)
     except pa.ArrowException as error:
-        raise InputError(f"{where} {kind}, it holds {cells.type} ({error}); convert it") from error
+        raise InputError(
+            f"{where} {expected}, it holds {cells.type} ({error}); convert it"
+        ) from error
     for at in np.flatnonzero(bad):
         cure = "correct the cell, or leave it empty"
-        raise _refused(f"{where} {kind}", first + places[at], cells[at].as_py(), cure)
+        raise _refused(f"{where} {expected}", first + places[at], _plain(cells[at]), cure)
     dtype = spec.dtype.as_numpy_dtype
     if spec.shape.rank == 1:
         dense = values.fill_null(MISSING[kind]).to_numpy(zero_copy_only=False)
@@ -170,6 +204,14 @@ def to_tensor(
 
 def _refused(what: str, row: int, cell: Any, cure: str) -> InputError:
     return InputError(f"{what}; row {row + 1} holds {cell!r}; {cure}")
+
+
+def _plain(cell: pa.Scalar) -> Any:
+    """As a Python value; a moment that Python has no word for as a whole number."""
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError):
+        return cell.value
 
 
 def _is_list(cells: pa.Array) -> bool:

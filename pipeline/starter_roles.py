@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ncs4cvr.components.columns import kind_of, mask_of, one_chunk, to_float, to_int, to_string
 from ncs4cvr.components.readers import blocks, files
-from ncs4cvr.components.records import LogError
+from ncs4cvr.components.records import LogError, check_once
 from ncs4cvr.components.times import to_time_ms
 from ncs4cvr.pipeline.starter_options import NAMES, flag
 from ncs4cvr.pipeline.starter_recipe import Guess
@@ -59,6 +59,8 @@ def look(kind: str, pattern: str) -> Look:
     seen = Look(kind, pattern)
     for path in files(pattern):
         for block in blocks(path):
+            names = block.table.column_names
+            check_once(path, names, names)
             seen.rows += block.table.num_rows
             if len(seen.samples) < SAMPLES and block.table.num_rows:
                 seen.samples.append(block.table.slice(0, SAMPLE_ROWS))

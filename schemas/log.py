@@ -12,6 +12,9 @@ from ncs4cvr.schemas import checks
 #: How a missing value of each type is written in a dense serving tensor.
 MISSING = {"int": -(2**63), "float": float("nan"), "string": ""}
 
+#: Where an export keeps how its log writes times: `column`, `unit`, `utc_offset_hours` (see Log).
+TIMES = "assets.extra/times.json"
+
 #: Columns every example of a history carries, newest impression first.
 HISTORY_COLUMNS = ("history_video", "history_action", "history_gap_s", "history_time_ms")
 

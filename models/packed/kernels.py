@@ -56,7 +56,7 @@ class Kernels:
         turned = tf.transpose(rows)
         return tf.concat([turned, tf.ones([1, tf.shape(rows)[0]])], 0) if self._blocks else turned
 
-    def rows(self, columns: tf.Tensor) -> tf.Tensor:
+    def turned_back(self, columns: tf.Tensor) -> tf.Tensor:
         """The reverse: [batch, outputs] of what `sparse` makes."""
         return tf.transpose(columns[:-1] if self._blocks else columns)
 

@@ -92,7 +92,7 @@ def chosen(measured: Mapping[str, Any]) -> dict[int, int]:
     batches, table = measured["batches"], np.array(measured["ms"])  # [thread, batch, way]
     fastest, by_hand = table.min(axis=2), table[:, :, [0, -1]].min(axis=2)
     found: list[tuple[float, dict[int, int]]] = []  # of one way, of two, ...
-    for count in range(1, min(MOST_WAYS, len(batches)) + 1):
+    for count in range(1, min(MOST_WAYS, *table.shape[1:]) + 1):
         switch = np.array(measured["switch_ms"])[:, None] * (count > 1)
         tried = []
         for starts in itertools.combinations(range(1, len(batches)), count - 1):

@@ -62,7 +62,7 @@ class Towers(tf.Module):
         """Through the layers from `fewest` to `most`: the first of them up to `sparse` sparsely."""
         hidden = self._sparse(hidden, fewest, sparse)
         if sparse:
-            hidden = [[self.weights.kernels.rows(x) for x in parts] for parts in hidden]
+            hidden = [[self.weights.kernels.turned_back(x) for x in parts] for parts in hidden]
         return self._dense(hidden, sparse, most)
 
     def _sparse(self, hidden: Sequence[Parts], start: int, stop: int) -> Sequence[Parts]:

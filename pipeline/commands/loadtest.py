@@ -34,7 +34,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--requests",
         required=True,
         metavar="PATH",
-        help="a serving folder or a warm-up file to replay, or rows (.parquet, .csv, .jsonl)",
+        help="a serving folder or a warm-up file to replay, or rows (.parquet, .csv, .jsonl; "
+        "times in ms since 1970)",
     )
     command.add_argument("--model", default="ncs4cvr", help="its name in the server")
     command.add_argument("--label", default="", help="of the version (default: the newest)")

@@ -15,9 +15,9 @@ EXAMPLE = """example:
 
 The file holds the columns that the model was trained on: of the log, its users and videos, and
 tallies and histories as VideoLogExampleGen names them. In a CSV file a history is a JSON list.
-Cells become numbers and text as they do where a log is read for training. Other columns are handed
-on, but one that is called like an output, whose place the score takes; those of CSV and JSON lines
-stay text."""
+Cells become numbers and text as they do where a log is read for training, times as well: numbers of
+Log.time_unit, timestamps or ISO texts. Other columns are handed on, but one that is called like an
+output, whose place the score takes; those of CSV and JSON lines stay text."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -34,7 +34,7 @@ DOES = "from raw logs to a pushed model"
 EXAMPLE = """example:
   ncs4cvr run kuairand --set sharing=shared_bottom --root /tmp/trials
   ncs4cvr run my_log.py --date yesterday
-  ncs4cvr run my_log.py --from 2022-05-02 --to 2022-05-06
+  ncs4cvr run my_log.py --from 2022-05-02 --to yesterday
 
 A recipe's .py file is code and is run, so take it from nobody whom you do not trust; a .json file,
 as Recipe.to_json writes it, is only read.

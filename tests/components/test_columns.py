@@ -121,6 +121,18 @@ def test_what_is_no_moment_is_broken_on_every_python(text):
     check(to_time_ms(pa.array([text]), "ms", 0), [None], [0])
 
 
+BINARY = (pa.binary(), pa.large_binary())
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_bytes_are_the_times_and_days_that_they_are_as_text(kind):
+    texts = [b"2022-05-06T12:34:56.789Z", b" 2022-05-06 ", b"1651840496789", None, b"", b"soon"]
+    times = [1_651_840_496_789, 1_651_795_200_000, 1_651_840_496_789, None, None, None]
+    check(to_time_ms(pa.array([*texts, b"\xff"], kind), "ms", 0), [*times, None], [5, 6])
+    check(to_time_ms(pa.array([b"1651795200.25"], kind), "s", 8), [1_651_795_200_250])
+    check(to_day(pa.array([b"1970-01-02", b"\xff", None], kind)), [1, None, None], [1])
+
+
 def test_days_come_from_numbers_iso_dates_and_date_columns():
     for raw in ([19700102], ["1970-01-02"], ["19700102"], [dt.date(1970, 1, 2)]):
         check(to_day(pa.array(raw)), [1])
@@ -180,6 +192,18 @@ def test_any_text_converts_is_missing_or_is_named_and_its_neighbours_do_not_matt
     assert values.to_pylist() == [one[0][0].as_py() for one in alone]
     assert bad.tolist() == [bool(one[1][0]) for one in alone]
     assert not any(value is not None for value, wrong in zip(values.to_pylist(), bad) if wrong)
+
+
+@pytest.mark.parametrize("kind", BINARY)
+@pytest.mark.parametrize("convert", [to_int, to_float, to_string, to_day, to_ms])
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(cells=st.lists(ANY_TEXT, max_size=6))
+def test_any_text_converts_from_its_bytes_as_from_itself(convert, kind, cells):
+    values, bad = convert(pa.array(cells, pa.string()))
+    coded = [None if cell is None else cell.encode() for cell in cells]
+    of_bytes, bad_bytes = convert(pa.array(coded, kind))
+    assert of_bytes.to_pylist() == values.to_pylist()
+    assert bad_bytes.tolist() == bad.tolist()
 
 
 @pytest.mark.parametrize("convert", [to_int, to_float, to_string, to_ms])

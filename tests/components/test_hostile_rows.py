@@ -6,6 +6,7 @@ NCS4CVR_HOSTILE_ROWS=50000 makes more of them.
 """
 
 import dataclasses
+import datetime as dt
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hostile_rows import (
+    INVALID,
     KINDS,
     good_row,
     hostile_feature,
@@ -157,6 +159,20 @@ def test_every_malformed_row_of_parquet_is_kept_repaired_or_a_dead_letter(logs, 
         return expected(KINDS[column], cell)
 
     check(logs.run(log_of(tmp_path / "events.parquet"), tmp_path / "out", FEATURES), rows, oracle)
+
+
+def test_iso_times_of_tfrecord_are_the_moments_that_they_name(logs, tmp_path):
+    rng, rows, written = random.Random(4), [], []
+    for number in range(120):
+        row = good_row(rng, number)
+        when = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc) + dt.timedelta(0, 0, 0, row["ts"])
+        texts = {7: "soon", 8: "", 9: INVALID}
+        text = texts.get(number % 10, when.isoformat(timespec="milliseconds"))
+        written.append({**row, "ts": text})
+        rows.append(({**row, "ts": DEAD if number % 10 in texts else row["ts"]}, "ts"))
+    path = tmp_path / "events.tfrecord"
+    write(path, written)
+    check(logs.run(log_of(path), tmp_path / "out", FEATURES), rows, lambda _, cell: cell)
 
 
 @pytest.mark.parametrize("line", [b'{"row": 1, "row": 2}\n', b"[" * 100_000 + b"\n", b"\xff\xfe\n"])

@@ -74,6 +74,35 @@ def test_a_missing_column_names_its_file_its_neighbours_and_the_cure(small):
     )
 
 
+def twice(path, name):
+    """Writes the file anew, with one of its columns a second time."""
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(name, table[name]), path)
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("events-0", "user_id"), ("events-0", "ts"), ("events-0", "tab"), ("events-0", "is_click"),
+        ("users-0", "user_id"), ("history-0", "video_id"), ("history-0", "steps"),
+        ("history-0", "long_view"),
+    ],
+)  # fmt: skip
+def test_a_needed_column_that_a_file_names_twice_is_refused(small, tmp_path, file, column):
+    log = small.write()
+    twice(tmp_path / f"{file}.parquet", column)
+    told = rf"{file}\.parquet: 2 columns are called '{column}', expected one; rename the others"
+    refuse(log, [Feature("tab")], told)
+
+
+def test_a_column_that_nobody_reads_may_be_there_twice(logs, small, tmp_path):
+    log = small.write()
+    once = logs.run(log, tmp_path / "once", (Feature("tab"),))
+    twice(tmp_path / "events-0.parquet", "row")
+    again = logs.run(log, tmp_path / "again", (Feature("tab"),))
+    assert again.examples == once.examples
+
+
 def test_a_column_of_the_wrong_type_is_refused(small):
     for row in small.events:
         row["is_click"] = "yes"

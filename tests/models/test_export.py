@@ -164,7 +164,11 @@ def test_every_tasks_kernels_are_in_the_asset_bit_by_bit(folder, model, unpack):
             np.testing.assert_array_equal(got, folded)
 
 
-def test_an_export_that_answers_otherwise_is_an_error(world, model, examples, monkeypatch):
+def test_an_export_that_answers_otherwise_is_an_error(
+    world, model, examples, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+
     def otherwise(serialized):
         return {name: tf.fill([len(serialized)], 0.5) for name in ("ctr", "cvr", "ctcvr")}
 

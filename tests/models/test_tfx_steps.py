@@ -1,6 +1,8 @@
 """What TFX calls: the search and the training as steps, on files and artifacts alone."""
 
+import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +13,11 @@ from tfx.types import artifact_utils, standard_artifacts
 from ncs4cvr.components import ticket_search
 from ncs4cvr.components import trainer as trainer_component
 from ncs4cvr.components.artifacts import TaskTickets
-from ncs4cvr.models import trainer
+from ncs4cvr.models import starts, trainer
+from ncs4cvr.models.export import export
 from ncs4cvr.models.sharing import get_ticket
 from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.schemas.log import TIMES
 
 
 def test_search_fn_writes_tickets_of_every_task(trained):
@@ -58,6 +62,17 @@ def test_run_fn_refuses_tickets_of_another_model(trained, recipe, fn_args, tmp_p
     args = fn_args(recipe.replace(hidden=(4, 4)), tmp_path, tickets=trained.tickets)
     with pytest.raises(ValueError, match="belongs to layers"):
         trainer.run_fn(args)
+
+
+def test_an_export_tells_how_its_log_writes_times(trained, world, recipe, tmp_path):
+    told = {"column": "time_ms", "unit": "ms", "utc_offset_hours": 8}
+    assert json.loads(Path(trained.saved, TIMES).read_text()) == told
+    log = dataclasses.replace(recipe.log, time_unit="s", utc_offset_hours=5.5)
+    changed = recipe.replace(log=log, sharing="shared_bottom")
+    model = starts.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    export(model, world.graph, str(tmp_path), plain=True)
+    told = {"column": "time_ms", "unit": "s", "utc_offset_hours": 5.5}
+    assert json.loads((tmp_path / TIMES).read_text()) == told
 
 
 @pytest.mark.parametrize("kind", ["ple", "aitm"])

@@ -6,7 +6,7 @@ import datetime as dt
 import pytest
 
 from ncs4cvr.pipeline import recipe_files
-from ncs4cvr.pipeline.dates import files_on, on_day
+from ncs4cvr.pipeline.dates import files_on, named, on_day
 
 
 @pytest.fixture
@@ -52,6 +52,13 @@ def test_yesterday_is_the_day_before_today_where_the_log_is(recipe):
     assert today - before == dt.timedelta(1)
     there = dt.datetime.now(dt.timezone(dt.timedelta(hours=8))).date()
     assert there - today in (dt.timedelta(0), dt.timedelta(1))  # midnight may pass meanwhile
+
+
+def test_only_yesterday_and_today_are_names_of_days(recipe):
+    for day in ("", "2022-05-01", "soon"):
+        assert named(day, recipe.log) == day
+    for day in ("yesterday", "today"):
+        dt.date.fromisoformat(named(day, recipe.log))
 
 
 def test_events_are_of_every_day_and_users_of_the_last(recipe):

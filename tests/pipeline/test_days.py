@@ -49,6 +49,15 @@ def test_every_day_runs_once_in_order(options, tmp_path):
     assert len(run.days) == 3
 
 
+def test_days_may_be_called_yesterday_and_today(options, tmp_path, monkeypatch):
+    dates = {"yesterday": "2022-02-28", "today": "2022-03-01"}
+    monkeypatch.setattr(days, "named", lambda day, log: dates[day])
+    options.first, options.last = dates
+    run = Runs(tmp_path / "runs")
+    assert days.each(options, run) == PUSHED
+    assert run.days == ["2022-02-28", "2022-03-01"]
+
+
 def test_a_day_with_other_tickets_is_not_done(options, tmp_path):
     run = Runs(tmp_path / "runs")
     options.last = options.first

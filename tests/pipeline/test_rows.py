@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.pipeline.rows import InputError, check_columns, read, to_tensor
+from ncs4cvr.pipeline.rows import InputError, Times, check_columns, read, to_tensor
 from ncs4cvr.schemas.log import MISSING
 
 LARGE = 2**53 + 1  # no float tells it from its neighbour
@@ -94,6 +94,38 @@ def test_a_timestamp_is_no_number_of_milliseconds():
         tensor([datetime.datetime(2022, 5, 1)], tf.int64)
 
 
+@pytest.mark.parametrize(
+    ("unit", "cells"),
+    [
+        ("s", [1_651_795_200]), ("s", ["1651795200"]), ("s", [1_651_795_200.0]),
+        ("ms", [1_651_795_200_000]), ("ms", ["1651795200000"]),
+        ("s", ["2022-05-06T00:00:00Z"]), ("ms", ["2022-05-06T08:00:00"]),
+        ("s", [b"2022-05-06T08:00:00"]), ("s", [datetime.datetime(2022, 5, 6, 8)]),
+        ("ms", [datetime.datetime(2022, 5, 6, tzinfo=datetime.timezone.utc)]),
+    ],
+)  # fmt: skip
+def test_times_are_those_of_training(unit, cells):
+    spec, times = tf.TensorSpec([None], tf.int64), Times("x", unit, 8)
+    rows = pa.table({"x": [*cells, None], "y": [7, 8]})
+    came = to_tensor(rows, "x", spec, "f.csv", times=times).numpy().tolist()
+    assert came == [1_651_795_200_000, MISSING["int"]]
+    assert to_tensor(rows, "y", spec, "f.csv", times=times).numpy().tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("cell", ["soon", "1651795200000", "1e30"])
+def test_what_is_no_time_of_the_log_is_refused_with_its_row(cell):
+    rows = pa.table({"x": ["1651795200", cell]})
+    told = rf"'x' must hold a time in s since 1970, or an ISO time; row 2 holds '{cell}'; correct"
+    with pytest.raises(InputError, match=told):
+        to_tensor(rows, "x", tf.TensorSpec([None], tf.int64), "f.csv", times=Times("x", "s", 0))
+
+
+def test_a_timestamp_of_no_calendar_is_refused_with_its_row():
+    rows = pa.table({"x": pa.array([0, 2**62], pa.timestamp("ms"))})
+    with pytest.raises(InputError, match=rf"or an ISO time; row 2 holds {2**62}; correct"):
+        to_tensor(rows, "x", tf.TensorSpec([None], tf.int64), "f.csv", times=Times("x", "s", 0))
+
+
 def test_a_column_of_another_kind_is_refused():
     with pytest.raises(InputError, match="column 'x' must hold float, it holds date32"):
         tensor([datetime.date(2022, 5, 1)], tf.float32)
@@ -117,6 +149,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path, name, text, told):
         path.write_text(text)
     with pytest.raises(InputError, match=told):
         read(path)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    rows = pa.table([["a"], [1], [2]], ["city", "x", "x"])
+    with pytest.raises(InputError, match="2 columns are called 'x', expected one; rename the"):
+        check_columns(rows, {"x": 0}, tmp_path)
+    check_columns(rows, {"city": 0}, tmp_path)
 
 
 def test_a_column_that_is_missing_is_named_with_the_nearest(tmp_path):

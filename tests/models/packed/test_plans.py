@@ -111,6 +111,10 @@ def test_a_clock_that_fails_says_why(tmp_path, towers):
         plans.timings(str(tmp_path / "none"), layout, [[12]], True)
 
 
+def test_one_layer_has_two_ways():
+    assert plans.chosen(_measured([[1, 2], [2, 1], [2, 1]], [1, 4, 16], 0.01)) == {0: 0, 2: 1}
+
+
 def test_one_way_is_taken_where_it_is_hardly_slower_than_the_best():
     """Way 1 costs ln(1.005) / 2 = .0025 more than a switch to 2 would save: less than .01."""
     measured = _measured([[1.5, 1.0, 2.0], [1.5, 1.005, 1.0]], [1, 16])

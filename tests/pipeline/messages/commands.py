@@ -1,6 +1,7 @@
 """Errors of all commands but `run` and `init`, and of runs that went through."""
 
 import datetime as dt
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,8 +39,8 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         command = f"kit runs/small --output kit {options}"
         return case(about, command, USAGE, *told, files=files or found, world=world)
 
-    def predict(about, content, *told, name="rows.csv", options=""):
-        files = {} if content is None else {name: content}
+    def predict(about, content, *told, name="rows.csv", options="", more=None):
+        files = ({} if content is None else {name: content}) | (more or {})
         command = f"predict runs/small/serving --input {name} {options}"
         return case(f"predict: {about}", command, REFUSED, *told, files=files, world="model")
 
@@ -59,6 +60,7 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         {"user": [dt.datetime(2022, 5, 6)], "city": [""], "history": [[3]], "price": [2.5]}
     )
     days = pa.table({"user": [1], "city": [""], "history": [[3]], "price": [dt.date(2022, 5, 6)]})
+    times = "runs/small/serving/7/assets.extra/times.json"
     replay = "--requests runs/small/serving --duration 0.1"
     where = "--image i:1 --root /r"
     return [
@@ -158,6 +160,14 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         predict("a time where a number is wanted", lambda path: pq.write_table(when, path),
                 "rows.parquet: column 'user' must hold int, it holds timestamp[us]",
                 "convert it to milliseconds", name="rows.parquet"),
+        predict("a time that is none", row.replace("1,Oslo", "soon,Oslo"),
+                "rows.csv: column 'user' must hold a time in s since 1970, or an ISO time",
+                "row 1 holds 'soon'", "correct the cell", more={times: json.dumps(
+                    {"column": "user", "unit": "s", "utc_offset_hours": 0})}),
+        predict("an export that does not tell how times are written", row,
+                "7/assets.extra/times.json does not tell how times are written (", "unit",
+                "pushes a whole model", more={times: '{"column": "user", "unit": "min", '
+                                                     '"utc_offset_hours": 0}'}),
         predict("a cell that is no list", row.replace("[3]", "3"),
                 "rows.csv: column 'history' must hold lists; row 1 holds", "such as [3, 5]"),
         predict("an output of no known kind", row,

@@ -26,6 +26,9 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
     def parquet(**columns):
         return lambda path: pq.write_table(pa.table(columns), path)
 
+    def twice(path):
+        pq.write_table(pa.table([[1]] * 7, [*few, "tab", "tab"]), path)
+
     feature = 'Feature("user_id")'
     label = 'Label("conversion", "long_view", given="click")'
     few = {n: [1] for n in ("user_id", "video_id", "time_ms", "is_click", "long_view")}
@@ -72,6 +75,8 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
             "write it as that type",
             name="events.parquet",
         ),
+        log("a column that is there twice", twice, "events.parquet: 2 columns are called 'tab'",
+            "expected one", "rename the others", name="events.parquet"),
         # -- a recipe that contradicts itself ------------------------------------------------
         rows_of("no file named", 'events="events.csv"', 'events=""', "Log.events", "got ''"),
         rows_of(
