@@ -10,6 +10,9 @@ MODEL_ID = "current_model_id"
 # the last day that its model was trained on.
 RUN_ID, TRAINED_TO = "model_run_id", "trained_to"
 
+# Custom property of a PushedModel that is none: why a model that passed every gate was not pushed.
+WHY_NOT = "why_not_pushed"
+
 
 class TaskTickets(Artifact):
     """One lottery ticket per task: `tickets.npz` and `tickets.json` (ncs4cvr.models.tickets)."""

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 
 from tfx.dsl.io import fileio
 
@@ -40,14 +41,16 @@ def of(folder: str, but: str = "") -> Sums:
 def remove(folder: str) -> None:
     """Removes a folder with all it holds, or a link to one: what links lead to stays.
 
-    TensorFlow's rmtree, which is fileio's, would go through them.
+    TensorFlow's rmtree, which is fileio's, would go through them. What is gone already, or is being
+    removed by another process, is fine.
     """
-    if os.path.islink(folder):
-        os.unlink(folder)
-    elif os.path.isdir(folder):
-        shutil.rmtree(folder)
-    else:
-        fileio.rmtree(folder)
+    with suppress(FileNotFoundError, fileio.NotFoundError):
+        if os.path.islink(folder):
+            os.unlink(folder)
+        elif os.path.isdir(folder):
+            shutil.rmtree(folder)
+        elif fileio.exists(folder):
+            fileio.rmtree(folder)
 
 
 def inside(folder: str, root: str) -> bool:

@@ -14,11 +14,16 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.utils import io_utils, json_utils, proto_utils
 
-from ncs4cvr.components import checksums, versions
-from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID
+from ncs4cvr.components import checksums, retention, versions
+from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID, TRAINED_TO, WHY_NOT
 
 KEEP_VERSIONS = "keep_versions"  # in the component's custom_config
+ROLLED_BACK = "it was rolled back from"
 logger = logging.getLogger("ncs4cvr")
+
+
+class NotPushed(Exception):
+    """A model that passed every gate is not to be served; the message says why."""
 
 
 class Executor(executor.Executor):
@@ -30,11 +35,11 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Publishes the model, unless it was rolled back from, and removes the oldest versions.
+        """Publishes the model, unless `push` has a reason not to; removes the oldest versions.
 
         What is pushed is the copy in ServingCheck's blessing, with its warm-up requests. The
         PushedModel names the model, so that the next run can compare itself with it, and the
-        model's run, so that it can go on from there.
+        model's run, so that it can go on from there; or it says why a blessed model is not pushed.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
@@ -49,14 +54,17 @@ class Executor(executor.Executor):
         )
         base = destination.filesystem.base_directory
         model = self.GetModelPath(input_dict)
-        version = push(model, base)
-        if not version:
-            self._MarkNotPushed(pushed)
-            return
         told = exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY)
-        config = json_utils.loads(told) if told else None
-        if config:
-            versions.retain(base, config[KEEP_VERSIONS])
+        config = (json_utils.loads(told) if told else None) or {}
+        try:
+            version = push(model, base, config.get(TRAINED_TO, ""))
+        except NotPushed as why:
+            logger.warning("not pushed: %s", why)
+            self._MarkNotPushed(pushed)
+            pushed.set_string_custom_property(WHY_NOT, str(why))
+            return
+        if keep := config.get(KEEP_VERSIONS):
+            retention.retain(base, keep)
         io_utils.copy_dir(model, pushed.uri)
         checked = artifact_utils.get_single_instance(
             input_dict[standard_component_specs.INFRA_BLESSING_KEY]
@@ -67,20 +75,32 @@ class Executor(executor.Executor):
         self._MarkPushed(pushed, os.path.join(base, version), version)
 
 
-def push(model: str, base: str) -> str:
+def push(model: str, base: str, trained_to: str = "") -> str:
     """Makes sure that this SavedModel is served; returns its version's number.
 
-    The model that is served already, whole, is not copied again. One that was rolled back from is
-    not pushed: "".
+    The model that is served already, whole, is not copied again.
+
+    Args:
+      model: its folder.
+      base: the folder of versions.
+      trained_to: the last day that it was trained on; "" where there are no days.
+
+    Raises:
+      NotPushed: it was rolled back from, or what is served was trained up to a later day.
     """
     mine = versions.content(checksums.of(model, versions.MANIFEST))
-    now, refused = versions.served(base), versions.refused(base)
-    if now and mine == versions.manifest(base, now).content:
-        return str(now)
+    number, refused = versions.served(base), versions.refused(base)
+    served = versions.manifest(base, number) if number else None
+    if served and mine == served.content:
+        return str(number)
     if mine in refused:
-        logger.warning("this very model was rolled back from: it is not pushed")
-        return ""
-    return versions.publish(model, base, no_more=refused)
+        raise NotPushed(ROLLED_BACK)
+    if served and trained_to and trained_to < served.trained_to:
+        raise NotPushed(
+            f"it is older than what is served: trained to {trained_to}, served is "
+            f"{served.trained_to}"
+        )
+    return versions.publish(model, base, no_more=refused, trained_to=trained_to)
 
 
 class PusherSpec(types.ComponentSpec):
@@ -103,6 +123,7 @@ class Pusher(base_component.BaseComponent):
       infra_blessing: ServingCheck's, with the model.
       push_destination: names a folder.
       keep_versions: all but so many of the last versions are removed; 0 removes none.
+      trained_to: the last day that the model was trained on; "" where there are no days.
       model_run: of the model, for the next day's warm start.
     """
 
@@ -116,9 +137,11 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: types.BaseChannel,
         push_destination: pusher_pb2.PushDestination,
         keep_versions: int = 0,
+        trained_to: str = "",
         model_run: types.BaseChannel | None = None,
     ):
-        config = {KEEP_VERSIONS: keep_versions} if keep_versions else None
+        told = {KEEP_VERSIONS: keep_versions, TRAINED_TO: trained_to}
+        config = {key: value for key, value in told.items() if value} or None
         spec = PusherSpec(
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,

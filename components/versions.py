@@ -2,8 +2,9 @@
 
 TF Serving serves the highest number. So everything that changes what is served, a push or a
 rollback, is one new folder under a higher number, which one rename brings about: at no moment is
-there no version, nobody reads half of one, and what was served before stays where it is. A version
-holds `assets.extra/manifest.json`, which TF Serving does not read: the checksums of its files.
+there no version, nobody reads half of one, and what was served before stays where it is. (An object
+store has no such rename: TensorFlow moves file by file there.) A version holds
+`assets.extra/manifest.json`, which TF Serving does not read: the checksums of its files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Sequence
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from tfx.dsl.io import fileio
@@ -21,7 +24,8 @@ from tfx.dsl.io import fileio
 from ncs4cvr.components import checksums
 
 MANIFEST = "assets.extra/manifest.json"
-UNFINISHED, LEAVING = ".pushing", ".removing-"  # no numbers: TF Serving does not see them
+UNFINISHED = ".pushing"  # no number: TF Serving does not see it
+UNFINISHED_S = 86_400  # no push takes a day: a copy that old is of one that was killed
 
 
 class VersionError(ValueError):
@@ -37,12 +41,14 @@ class Manifest:
       pushed: when, in UTC.
       copy_of: the version that a rollback copied; "" after a push.
       refused: contents (see `content`) that were rolled back from: they are not pushed anew.
+      trained_to: the last day that the model was trained on; "" where nobody said.
     """
 
     files: dict[str, str]
     pushed: str
     copy_of: str = ""
     refused: Sequence[str] = ()
+    trained_to: str = ""
 
     @property
     def content(self) -> str:
@@ -103,7 +109,13 @@ def refused(base: str) -> set[str]:
     return set()
 
 
-def publish(model: str, base: str, copy_of: str = "", no_more: Collection[str] = ()) -> str:
+def publish(
+    model: str,
+    base: str,
+    copy_of: str = "",
+    no_more: Collection[str] = (),
+    trained_to: str = "",
+) -> str:
     """Copies a SavedModel to the next version under `base`; returns the version's number.
 
     The number is the time in seconds, or one more than the highest there is: a clock that was set
@@ -113,7 +125,7 @@ def publish(model: str, base: str, copy_of: str = "", no_more: Collection[str] =
     Args:
       model: its folder.
       base: the folder of versions.
-      copy_of, no_more: `copy_of` and `refused` of its Manifest.
+      copy_of, no_more, trained_to: `copy_of`, `refused` and `trained_to` of its Manifest.
 
     Raises:
       OSError: the model holds links, or the copy differs from it; nothing is published.
@@ -121,50 +133,64 @@ def publish(model: str, base: str, copy_of: str = "", no_more: Collection[str] =
     files = checksums.of(model, MANIFEST)
     if links := [name for name, sum_ in files.items() if sum_.startswith("link to ")]:
         raise OSError(f"{model} holds links ({', '.join(links)}), expected files; copy them in")
-    unfinished = os.path.join(base, UNFINISHED)
-    if fileio.exists(unfinished):  # of a push that was killed
-        checksums.remove(unfinished)
-    for name in files:
-        to = os.path.join(unfinished, name)
-        fileio.makedirs(os.path.dirname(to))
-        fileio.copy(os.path.join(model, name), to)
-    wrong = checksums.differences(files, checksums.of(unfinished))
-    if wrong:
-        raise OSError(
-            f"the copy of {model} in {unfinished} is not what was copied: {', '.join(wrong)}; "
-            "look at the disk, then run again"
-        )
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    told = asdict(Manifest(files, now, copy_of, sorted(no_more)))
-    fileio.makedirs(os.path.join(unfinished, os.path.dirname(MANIFEST)))
-    with fileio.open(os.path.join(unfinished, MANIFEST), "w") as stream:
-        stream.write(json.dumps(told, indent=1))
-    _keep(unfinished)
-    version = str(max([int(time.time()), *(n + 1 for n in numbers(base))]))
-    fileio.rename(unfinished, os.path.join(base, version))
+    told = asdict(Manifest(files, now, copy_of, sorted(no_more), trained_to))
+    with _scratch(base) as unfinished:
+        for name in files:
+            to = os.path.join(unfinished, name)
+            fileio.makedirs(os.path.dirname(to))
+            fileio.copy(os.path.join(model, name), to)
+        wrong = checksums.differences(files, checksums.of(unfinished))
+        if wrong:
+            raise OSError(
+                f"the copy of {model} in {unfinished} is not what was copied: {', '.join(wrong)}; "
+                "look at the disk, then run again"
+            )
+        fileio.makedirs(os.path.join(unfinished, os.path.dirname(MANIFEST)))
+        with fileio.open(os.path.join(unfinished, MANIFEST), "w") as stream:
+            stream.write(json.dumps(told, indent=1))
+        _keep(unfinished)
+        version = _appear(unfinished, base)
     _keep(base, below=False)
     return version
 
 
-def retain(base: str, keep: int) -> list[int]:
-    """Removes all but the last `keep` versions, and damaged ones below the newest; says which.
+def unfinished_pushes(base: str) -> list[str]:
+    """Names of the folders that pushes copy to, of killed ones, too."""
+    names = fileio.listdir(base) if fileio.exists(base) else []
+    return [n for n in (name.rstrip("/") for name in names) if n.startswith(UNFINISHED)]
 
-    The newest one stays, whole or not, and so does the last that a run pushed, which a rollback may
-    have left behind.
+
+@contextmanager
+def _scratch(base: str) -> Iterator[str]:
+    """A folder for the copy of one push alone, gone after it. Old ones of killed pushes go first.
+
+    The name says since when, which an object store may not know.
     """
-    for name in fileio.listdir(base):
-        if name.startswith(LEAVING):  # of a removal that was killed
+    for name in unfinished_pushes(base):
+        began = name.removeprefix(UNFINISHED).strip("-").partition("-")[0]
+        if not began.isdigit() or int(began) < time.time() - UNFINISHED_S:
             checksums.remove(os.path.join(base, name))
-    *older, newest = numbers(base)
-    whole = [n for n in older if not damage(base, n)]
-    pushed = [n for n in (*whole, newest) if not damage(base, n) and not manifest(base, n).copy_of]
-    stay = {newest, *pushed[-1:], *whole[max(0, len(whole) - keep + 1) :]}
-    gone = [n for n in older if n not in stay]
-    for number in gone:
-        leaving = os.path.join(base, f"{LEAVING}{number}")
-        fileio.rename(os.path.join(base, str(number)), leaving)
-        checksums.remove(leaving)
-    return gone
+    folder = os.path.join(base, f"{UNFINISHED}-{time.time():.0f}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield folder
+    finally:
+        checksums.remove(folder)
+
+
+def _appear(unfinished: str, base: str) -> str:
+    """Gives a finished copy the next number that no other push has taken; returns the number."""
+    number = max([int(time.time()), *(n + 1 for n in numbers(base))])
+    while True:
+        version = os.path.join(base, str(number))
+        try:
+            fileio.rename(unfinished, version)
+        except Exception:
+            if not fileio.exists(version):  # so it is not that another push took the number
+                raise
+            number += 1
+        else:
+            return str(number)
 
 
 def roll_back(base: str, to: int = 0) -> tuple[str, int]:
@@ -199,7 +225,8 @@ def roll_back(base: str, to: int = 0) -> tuple[str, int]:
         raise VersionError(
             f"version {found[-1]}, which is served, holds the same as {target}; name another: --to"
         )
-    version = publish(os.path.join(base, str(target)), base, str(target), left - {content_})
+    day, source = whole[target].trained_to, os.path.join(base, str(target))
+    version = publish(source, base, str(target), left - {content_}, trained_to=day)
     return version, target
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement  # TFX brings it
 
-from ncs4cvr.components import checksums, versions
+from ncs4cvr.components import checksums, retention, versions
 from ncs4cvr.pipeline import lock, recovery
 from ncs4cvr.pipeline.code_version import installed
 from ncs4cvr.pipeline.commands.runs import run_folders
@@ -97,6 +97,7 @@ def _run(run: Path) -> Iterator[Finding]:
     yield from _state(run)
     yield from _artifacts(run)
     yield from _serving(run)
+    yield from _kit(run)
     yield _summary(run)
 
 
@@ -135,7 +136,10 @@ def _serving(run: Path) -> Iterator[Finding]:
     found = versions.numbers(base)
     damaged = {n: wrong for n in found if (wrong := versions.damage(base, n))}
     for number, wrong in damaged.items():
-        cure = f"the next `ncs4cvr run` that is blessed removes it; or remove {base}/{number}"
+        cure = (
+            "the next `ncs4cvr run` that is blessed removes it, unless a kit labels it; or remove "
+            f"{base}/{number}"
+        )
         if number == found[-1]:
             cure = (
                 "the next `ncs4cvr run` that is blessed pushes a whole one; at once: "
@@ -144,6 +148,24 @@ def _serving(run: Path) -> Iterator[Finding]:
         served = ", which is served" if number == found[-1] else ""
         yield Finding(f"{run}: version {number}{served}", ", ".join(wrong), cure)
     yield Finding(f"{run}: {len(found) - len(damaged)} whole versions")
+    if copies := versions.unfinished_pushes(base):
+        day = "removed by a push when they are a day old"
+        yield Finding(f"{run}: {len(copies)} copies of pushes that did not end, {day}")
+
+
+def _kit(run: Path) -> Iterator[Finding]:
+    """Whether the versions that a kit labels are there."""
+    base = str(run / "serving")
+    again = f"write the kit anew: `ncs4cvr kit {run} --output KIT_DIR`"
+    try:
+        pins = retention.pinned(base)
+    except versions.VersionError as error:
+        yield Finding(f"{run}: kit", str(error), f"{again}; until then no push removes a version")
+        return
+    if pins:
+        gone = sorted(set(pins.versions) - set(versions.numbers(base)))
+        wrong = f"it labels {', '.join(map(str, gone))}, which is not there" if gone else ""
+        yield Finding(f"{run}: kit {pins.kit}", wrong, f"{again}, and start its server anew")
 
 
 def _summary(run: Path) -> Finding:

@@ -193,6 +193,7 @@ def create_pipeline(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
         ),
         keep_versions=recipe.keep_versions,
+        trained_to=recipe.trained_to,
         model_run=trainer.outputs["model_run"] if recipe.renews else None,
     )
     return Pipeline(

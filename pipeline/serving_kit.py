@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 import shlex
@@ -16,6 +17,8 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from ncs4cvr.components.retention import PINNED
+from ncs4cvr.pipeline import durable
 from ncs4cvr.pipeline.batching import KitError, fit_batching, latest_check, read_check
 
 #: The server; pinned here alone. A server is promised to load what its own and older TensorFlows
@@ -127,6 +130,9 @@ def memory_mib(model_mib: float, versions: int) -> int:
 def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None = None) -> None:
     """Writes the kit; files of an earlier one are replaced.
 
+    The labelled versions are noted beside the versions, so that no push removes them (see
+    components.retention); those of an earlier kit are no longer.
+
     Args:
       run: a run's folder, with serving/ in it.
       folder: to write to.
@@ -152,6 +158,8 @@ def write_kit(run: Path, folder: Path, settings: Settings, measured: Path | None
     batching = fit_batching(check.latencies, settings.budget_ms, settings.cpus)
     base_path = f"{MODELS_MOUNT}/{settings.name}"
     labels = {"stable": stable, "canary": canary}
+    pins = {"kit": str(folder.resolve()), "versions": sorted(set(labels.values()))}
+    durable.write(serving / PINNED, json.dumps(pins) + "\n")
     _put(folder / "config/models.config", models_config(settings.name, base_path, labels))
     _put(folder / "config/batching.config", batching.text())
     values = {

@@ -14,7 +14,9 @@ from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
 from ncs4cvr.components import analysis, model_gate, serving_check
+from ncs4cvr.components.artifacts import WHY_NOT
 from ncs4cvr.components.data_gate import read_counts
+from ncs4cvr.components.pusher import ROLLED_BACK
 from ncs4cvr.components.report import describe_rows
 from ncs4cvr.pipeline.run_record import RunRecord, Step
 from ncs4cvr.schemas.recipe import Recipe
@@ -35,6 +37,7 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         "blessed": verdict["blessed"] and serving["blessed"],
         **_judged(verdict, serving),
         "pushed_to": pushed.get_string_custom_property("pushed_destination") or None,
+        "not_pushed": pushed.get_string_custom_property(WHY_NOT) or None,
         "failures": failures(steps),
         "metrics": {**_metrics(evaluation), **_exact(verdict)},
         "intervals": _intervals(verdict),
@@ -172,14 +175,24 @@ def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:
     if summary["pushed_to"]:
         lines.append(f"pushed to {summary['pushed_to']}")
     elif summary["blessed"]:
-        lines.append(
-            "not pushed: this very model was rolled back from. A new one is pushed again; "
-            "`ncs4cvr runs` names the version to bring back with `ncs4cvr rollback --to`"
-        )
+        lines.append(_unpushed(summary["not_pushed"]))
     else:
         lines.append("nothing pushed:")
         lines += [f"  {failure}" for failure in summary["failures"]]
     return "\n".join(lines)
+
+
+def _unpushed(why: str) -> str:
+    """Why a blessed model is not pushed, and what to do if it should be."""
+    if why == ROLLED_BACK:
+        return (
+            "not pushed: this very model was rolled back from. A new one is pushed again; "
+            "`ncs4cvr runs` names the version to bring back with `ncs4cvr rollback --to`"
+        )
+    return (
+        f"not pushed: {why}. To serve this day all the same, go back to one before it with "
+        "`ncs4cvr rollback --to` and run it again"
+    )
 
 
 def _sureness(found: Mapping[str, Any] | None) -> tuple[str, str]:

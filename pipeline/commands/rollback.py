@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from ncs4cvr.pipeline import history, lock
@@ -14,8 +15,9 @@ EXAMPLE = """example:
   ncs4cvr rollback runs/kuairand
   ncs4cvr rollback runs/kuairand --to 1795578161
 
-The version's content is published anew under the next higher number, which TF Serving then serves;
-no version is taken away. A run does not push a model again that was rolled back from."""
+The version's content is published anew under the next higher number, which TF Serving then serves
+(one that was started from a kit does when the kit is written anew); no version is taken away. A run
+does not push a model again that was rolled back from."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -47,5 +49,24 @@ def main(options: argparse.Namespace) -> int:
             raise CommandFailed(FAULT, str(error)) from error
         except versions.VersionError as error:
             raise CommandFailed(USAGE, str(error)) from error
-    print(f"version {version} holds what {copied} holds, and is served from now on")
+        kit = _kit(base)
+    told = f"version {version} holds what {copied} holds"
+    if not kit:
+        print(f"{told}, and is served from now on")
+        return PUSHED
+    again = ["ncs4cvr", "kit", str(folder), "--output", kit, "--stable", version]
+    print(f"{told}; servers of the newest version serve it from now on,")
+    print("those of a kit when it is written anew (with its other options, too) and applied:")
+    print(f"  {shlex.join(again)}")
     return PUSHED
+
+
+def _kit(base: str) -> str:
+    """The folder of the kit that was written of the versions; "" where none was."""
+    from ncs4cvr.components import retention, versions
+
+    try:
+        pins = retention.pinned(base)
+    except versions.VersionError:
+        return "KIT_DIR"
+    return pins.kit if pins else ""

@@ -43,7 +43,8 @@ A day is the last one of the recipe's last split; the other splits keep their di
 and --to leave out the days that this recipe has done, so the same command goes on after a fault.
 
 exit status: 0 blessed and pushed, 1 a fault, 2 a wrong command or recipe, 3 nothing pushed (not
-blessed, or rolled back from), 4 the data was refused, 130 and 143 stopped by SIGINT, SIGTERM"""
+blessed, rolled back from, or of an earlier day than what is served), 4 the data was refused, 130
+and 143 stopped by SIGINT, SIGTERM"""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -127,7 +128,7 @@ def _noted(
                 history.NOT_BLESSED, why="; ".join(summary["failures"]), metrics=summary["metrics"]
             )
         elif not summary["pushed_to"]:
-            note(history.NOT_PUSHED, why="it was rolled back from", metrics=summary["metrics"])
+            note(history.NOT_PUSHED, why=summary["not_pushed"], metrics=summary["metrics"])
         else:
             version = Path(summary["pushed_to"]).name
             note(history.PUSHED, version=version, metrics=summary["metrics"])

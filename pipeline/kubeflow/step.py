@@ -199,7 +199,7 @@ def _register(call: Call, what: str, register: str, entry: str) -> None:
     about: dict[str, Any] = {"key": entry, "run": run_id}
     pushed = call.outputs.get("pushed_model", {"metadata": {"pushed": 1}})
     if not pushed["metadata"].get("pushed"):
-        logging.warning("not blessed, no %s for later runs", what)
+        logging.warning("not pushed, no %s for later runs", what)
         return
     if what == "pushed_model":
         where = pushed["metadata"]["pushed_destination"]

@@ -23,7 +23,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 #: How a run ended -> sign, colour, headline.
 ENDS = {
     history.PUSHED: ("✓", "good", "Pushed"),
-    history.NOT_PUSHED: ("!", "mixed", "Not pushed: this model was rolled back from"),
+    history.NOT_PUSHED: ("!", "mixed", "Not pushed, though it passed"),
     history.NOT_BLESSED: ("✕", "bad", "Not pushed: the model did not pass"),
     history.REFUSED: ("✕", "bad", "Not pushed: the data was refused"),
     history.FAULT: ("✕", "bad", "Not pushed: the run broke off"),

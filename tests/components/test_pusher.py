@@ -1,4 +1,6 @@
-"""A push makes sure that a model is served: once, whole, and not against a rollback."""
+"""A push makes sure that a model is served: once, whole, not against a rollback nor a later day."""
+
+import json
 
 import pytest
 from tfx.dsl.io import fileio
@@ -7,7 +9,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from ncs4cvr.components import pusher, versions
-from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID
+from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID, WHY_NOT
 
 
 @pytest.fixture
@@ -63,7 +65,8 @@ def test_a_model_that_was_rolled_back_from_is_not_pushed_again_but_the_next_one_
     (model / "saved_model.pb").write_bytes(b"bad graph")
     pusher.push(str(model), str(base))
     versions.roll_back(str(base))
-    assert pusher.push(str(model), str(base)) == ""
+    with pytest.raises(pusher.NotPushed, match="rolled back from"):
+        pusher.push(str(model), str(base))
     (model / "saved_model.pb").write_bytes(b"next graph")
     assert int(pusher.push(str(model), str(base))) > int(good)
 
@@ -79,12 +82,67 @@ def test_what_was_rolled_back_from_stays_refused_whatever_is_pushed_after_it(mod
     (model / "saved_model.pb").write_text("next")
     newest = pusher.push(str(model), str(base))
     (model / "saved_model.pb").write_text("bad")
-    assert pusher.push(str(model), str(base)) == ""
+    with pytest.raises(pusher.NotPushed):
+        pusher.push(str(model), str(base))
     assert versions.refused(str(base)) == {bad}
     (base / newest / "saved_model.pb").write_text("rotten")
-    assert pusher.push(str(model), str(base)) == ""
+    with pytest.raises(pusher.NotPushed):
+        pusher.push(str(model), str(base))
     versions.roll_back(str(base))
     assert versions.refused(str(base)) == {bad}
+
+
+@pytest.fixture
+def day(model, tmp_path):
+    """Pushes a model that was trained to a day of May 2022; returns the version."""
+
+    def push(number, graph=""):
+        (model / "saved_model.pb").write_text(graph or f"graph of day {number}")
+        to = f"2022-05-{number:02}" if number else ""
+        return int(pusher.push(str(model), str(tmp_path / "serving"), to))
+
+    return push
+
+
+def test_a_model_of_an_earlier_day_than_what_is_served_is_not_pushed(day, tmp_path):
+    day(4)
+    newest = day(5)
+    told = "older than what is served: trained to 2022-05-04, served is 2022-05-05"
+    for graph in ("", "trained anew"):
+        with pytest.raises(pusher.NotPushed, match=told):
+            day(4, graph)
+    assert versions.numbers(str(tmp_path / "serving"))[-1] == newest
+    assert day(5) == newest
+    assert day(5, "the same day again") > newest
+
+
+def test_after_a_rollback_days_after_the_one_that_is_served_are_pushed(day, tmp_path):
+    for number in (4, 5, 6):
+        day(number)
+    base = str(tmp_path / "serving")
+    versions.roll_back(base)
+    versions.roll_back(base)
+    with pytest.raises(pusher.NotPushed, match="older"):
+        day(3)
+    with pytest.raises(pusher.NotPushed, match="rolled back from"):
+        day(6)
+    again = day(5, "trained anew")
+    assert versions.served(base) == again
+    assert day(7) > again
+
+
+def test_without_a_day_on_either_side_a_model_is_pushed(day):
+    pushed = [day(0), day(5), day(0, "no days"), day(4)]
+    assert sorted(set(pushed)) == pushed
+
+
+def test_a_version_of_a_release_that_noted_no_day_is_followed_by_any(day, tmp_path):
+    first = day(5)
+    path = tmp_path / f"serving/{first}" / versions.MANIFEST
+    told = json.loads(path.read_text())
+    assert told.pop("trained_to") == "2022-05-05"
+    path.write_text(json.dumps(told))
+    assert day(4) > first
 
 
 def test_a_push_that_dies_leaves_no_version_and_the_next_one_is_whole(model, tmp_path, monkeypatch):
@@ -107,7 +165,7 @@ def test_a_push_that_dies_leaves_no_version_and_the_next_one_is_whole(model, tmp
 def pushes(model, tmp_path):
     """Runs the Pusher's executor on two blessings; what was pushed."""
 
-    def run(evaluated, checked):
+    def run(evaluated, checked, **config):
         found = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
         for blessing, blessed in zip(found, (evaluated, checked), strict=True):
             blessing.set_int_custom_property("blessed", blessed)
@@ -127,7 +185,10 @@ def pushes(model, tmp_path):
                 "model_run": [model_run],
             },
             {"pushed_model": [pushed]},
-            {"push_destination": proto_utils.proto_to_json(destination)},
+            {
+                "push_destination": proto_utils.proto_to_json(destination),
+                "custom_config": json.dumps(config or None),
+            },
         )
         return pushed
 
@@ -142,6 +203,17 @@ def test_what_is_pushed_is_the_checked_copy_and_it_names_its_model(pushes, tmp_p
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_int_custom_property(MODEL_ID) == 7
     assert pushed.get_int_custom_property(RUN_ID) == 8
+
+
+def test_a_blessed_model_that_is_not_pushed_says_why(pushes, tmp_path):
+    assert pushes(1, 1, trained_to="2022-05-06").get_string_custom_property(WHY_NOT) == ""
+    (tmp_path / "stamped_model/saved_model.pb").write_text("another graph")
+    pushed = pushes(1, 1, trained_to="2022-05-05")
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert pushed.get_string_custom_property(WHY_NOT) == (
+        "it is older than what is served: trained to 2022-05-05, served is 2022-05-06"
+    )
+    assert len(list((tmp_path / "serving").iterdir())) == 1
 
 
 @pytest.mark.parametrize("blessings", [(0, 1), (1, 0), (0, 0)])

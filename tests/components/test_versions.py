@@ -1,11 +1,13 @@
 """The serving folder: every version is whole, the highest is served, going back is going up."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tfx.dsl.io import fileio
 
-from ncs4cvr.components import versions
+from ncs4cvr.components import retention, versions
 from ncs4cvr.components.versions import VersionError
 
 
@@ -84,17 +86,107 @@ def test_a_copy_that_is_not_the_model_is_not_published(push, base, monkeypatch):
     assert versions.numbers(str(base)) == []
 
 
+@pytest.fixture
+def models(tmp_path):
+    """Makes models, each other than the rest."""
+
+    def made(count):
+        folders = [tmp_path / f"model-{n}" for n in range(count)]
+        for n, folder in enumerate(folders):
+            (folder / "variables").mkdir(parents=True)
+            (folder / "saved_model.pb").write_text(str(n) * 1000)
+            (folder / "variables/variables.index").write_bytes(b"index")
+        return folders
+
+    return made
+
+
+def test_pushes_at_the_same_time_bring_a_whole_version_each(models, base):
+    with ThreadPoolExecutor(4) as pushers:
+        found = [pushers.submit(versions.publish, str(m), str(base)) for m in models(12)]
+        numbers = [int(each.result()) for each in found]
+    assert sorted(numbers) == versions.numbers(str(base))
+    assert len(set(numbers)) == 12
+    assert [versions.damage(str(base), number) for number in numbers] == [[]] * 12
+    assert {graph(base, number)[0] for number in numbers} >= set("0123456789")
+    assert versions.unfinished_pushes(str(base)) == []
+
+
+def test_a_number_that_another_push_takes_first_is_left_to_it(models, base, monkeypatch):
+    mine, other = models(2)
+    rename, taken = fileio.rename, []
+
+    def late(source, to):
+        if not taken:
+            taken.append(to)
+            taken.append(int(versions.publish(str(other), str(base))))
+        rename(source, to)
+
+    monkeypatch.setattr(fileio, "rename", late)
+    monkeypatch.setattr(versions.time, "time", lambda: 1700000000.5)
+    assert versions.publish(str(mine), str(base)) == "1700000001"
+    assert taken == [str(base / "1700000000"), 1700000000]
+    assert graph(base, 1700000000)[0] == "1"
+    assert graph(base, 1700000001)[0] == "0"
+
+
+def test_a_copy_of_another_push_is_left_alone_until_it_is_a_day_old(push, base):
+    def began(hours_ago):
+        folder = base / f"{versions.UNFINISHED}-{time.time() - 3600 * hours_ago:.0f}-abc"
+        folder.mkdir(parents=True)
+        return folder
+
+    young, old = began(hours_ago=23), began(hours_ago=25)
+    (base / versions.UNFINISHED).mkdir()  # as earlier releases called theirs
+    version = push("a")
+    assert {path.name for path in base.iterdir()} == {young.name, str(version)}
+    assert not old.exists()
+
+
 def test_the_last_versions_stay(push, base):
     pushed = [push(letter) for letter in "abcde"]
-    assert versions.retain(str(base), 3) == pushed[:2]
+    assert retention.retain(str(base), 3) == pushed[:2]
     assert versions.numbers(str(base)) == pushed[2:]
-    assert versions.retain(str(base), 100) == []
+    assert retention.retain(str(base), 100) == []
 
 
 def test_damaged_versions_go_once_a_whole_one_is_served(push, base):
     pushed = [push(letter) for letter in "abc"]
     (base / str(pushed[1]) / "saved_model.pb").write_text("")
-    assert versions.retain(str(base), 5) == [pushed[1]]
+    assert retention.retain(str(base), 5) == [pushed[1]]
+
+
+def pin(base, *numbers):
+    told = {"kit": "/kits/feed", "versions": numbers}
+    (base / retention.PINNED).write_text(json.dumps(told))
+
+
+def test_a_version_that_a_kit_labels_stays_however_many_pushes_follow(push, base):
+    first, pushed = push("a"), []
+    pin(base, first)
+    for letter in "bcdefg":
+        pushed.append(push(letter))
+        retention.retain(str(base), 2)
+    assert versions.numbers(str(base)) == [first, *pushed[-2:]]
+    pin(base, pushed[-1])  # a new kit: the first version is an old one like others
+    assert retention.retain(str(base), 2) == [first]
+
+
+def test_a_damaged_version_that_a_kit_labels_stays_too(push, base):
+    first, _ = push("a"), push("b")
+    (base / str(first) / "saved_model.pb").write_text("")
+    pin(base, first)
+    assert retention.retain(str(base), 2) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kit": "", "versions": 7}'])
+def test_no_version_goes_where_nobody_knows_what_a_kit_labels(push, base, text):
+    pushed = [push(letter) for letter in "abcd"]
+    (base / retention.PINNED).write_text(text)
+    with pytest.raises(VersionError, match=r"pinned\.json does not say"):
+        retention.pinned(str(base))
+    assert retention.retain(str(base), 2) == []
+    assert versions.numbers(str(base)) == pushed
 
 
 def test_the_last_pushed_version_stays_however_many_rollbacks_follow(push, base):
@@ -102,7 +194,7 @@ def test_the_last_pushed_version_stays_however_many_rollbacks_follow(push, base)
     versions.roll_back(str(base))
     versions.roll_back(str(base), second)
     versions.roll_back(str(base), first)
-    versions.retain(str(base), 2)
+    retention.retain(str(base), 2)
     assert second in versions.numbers(str(base))
 
 
@@ -128,6 +220,16 @@ def test_going_back_never_ends_at_what_was_rolled_back_from(push, base):
     versions.roll_back(str(base))
     push("c")
     assert versions.roll_back(str(base))[1] == first
+
+
+def test_a_copy_says_the_day_that_its_original_was_trained_to(tmp_path, base):
+    model = tmp_path / "model"
+    model.mkdir()
+    for day in ("2022-05-05", "2022-05-06"):
+        (model / "saved_model.pb").write_text(day)
+        versions.publish(str(model), str(base), trained_to=day)
+    version, _ = versions.roll_back(str(base))
+    assert versions.manifest(str(base), int(version)).trained_to == "2022-05-05"
 
 
 def test_a_rollback_can_be_undone_by_name(push, base):
@@ -190,6 +292,6 @@ def test_what_a_link_leads_to_survives_the_removal_of_old_versions(push, base, t
     (base / "2").mkdir()
     (base / "2/variables").symlink_to(outside)
     kept = [push("a"), push("b")]
-    assert versions.retain(str(base), 2) == [1, 2]
+    assert retention.retain(str(base), 2) == [1, 2]
     assert versions.numbers(str(base)) == kept
     assert (outside / "kept").exists()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ncs4cvr.components import checksums, versions
+from ncs4cvr.components import checksums, retention, versions
 from ncs4cvr.pipeline import checkup, lock
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE
@@ -74,6 +74,30 @@ def test_a_damaged_served_version_is_named_with_both_cures(run):
     assert f"ncs4cvr rollback {run}" in finding.cure
 
 
+def test_a_version_that_a_kit_labels_and_that_is_gone_is_named(run):
+    (number,) = versions.numbers(str(run / "serving"))
+    pins = {"kit": "/kits/feed", "versions": [number]}
+    (run / "serving" / retention.PINNED).write_text(json.dumps(pins))
+    assert wrong(run) == []
+    (run / "serving" / retention.PINNED).write_text(json.dumps({**pins, "versions": [7, number]}))
+    (finding,) = wrong(run)
+    assert finding.what.endswith("kit /kits/feed")
+    assert finding.wrong == "it labels 7, which is not there"
+    assert f"ncs4cvr kit {run} --output" in finding.cure
+
+
+def test_a_list_of_labelled_versions_that_cannot_be_read_is_named(run):
+    (run / "serving" / retention.PINNED).write_text("{")
+    (finding,) = wrong(run)
+    assert "pinned.json does not say which versions a kit labels" in finding.wrong
+
+
+def test_copies_of_pushes_that_did_not_end_are_told_and_are_no_fault(run):
+    (run / "serving/.pushing-1795578161-abc").mkdir()
+    assert wrong(run) == []
+    assert any("1 copies of pushes" in finding.what for finding in checkup.root(run.parent))
+
+
 def test_a_damaged_output_is_named(run):
     (run / "artifacts/Trainer/model/3/weights").write_text("2")
     (finding,) = wrong(run)
@@ -126,6 +150,27 @@ def test_a_rollback_is_noted_and_shown(run, capfd):
     assert main(["runs", str(run.parent)]) == PUSHED
     assert f"rolled back  {versions.numbers(str(run / 'serving'))[-1]}" in capfd.readouterr().out
     assert versions.served(str(run / "serving")) > first
+
+
+def test_a_rollback_says_what_makes_the_server_of_a_kit_follow(run, capfd):
+    assert "kit" not in rolled_back(run, capfd)
+    pins = {"kit": str(run / "my kit"), "versions": versions.numbers(str(run / "serving"))[:1]}
+    (run / "serving" / retention.PINNED).write_text(json.dumps(pins))
+    told = rolled_back(run, capfd)
+    newest = versions.numbers(str(run / "serving"))[-1]
+    assert f"ncs4cvr kit {run} --output '{run}/my kit' --stable {newest}" in told
+    (run / "serving" / retention.PINNED).write_text("{")
+    assert "--output KIT_DIR --stable" in rolled_back(run, capfd)
+
+
+def rolled_back(run, capfd):
+    """Pushes one more version and goes back; what is printed."""
+    serving = str(run / "serving")
+    (run / "model/saved_model.pb").write_text(f"graph {len(versions.numbers(serving))}")
+    versions.publish(str(run / "model"), serving)
+    capfd.readouterr()
+    assert main(["rollback", str(run)]) == PUSHED
+    return capfd.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["runs", "rollback"])

@@ -88,6 +88,11 @@ def test_the_pusher_takes_the_model_from_the_serving_check(recipe):
     assert set(found["ServingCheck"].inputs) == {"model", "model_run"}
 
 
+def test_the_pusher_is_told_the_day_that_training_goes_to(recipe):
+    told = json.loads(components(recipe)["Pusher"].exec_properties["custom_config"])
+    assert told["trained_to"] == recipe.log.splits[0].last
+
+
 def test_the_gate_judges_what_the_evaluator_saw_and_the_pusher_waits_for_it(recipe):
     found = components(recipe)
     gate, evaluator = found["ModelGate"], found["Evaluator"]

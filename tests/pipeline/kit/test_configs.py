@@ -14,6 +14,7 @@ from google.protobuf import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from ncs4cvr.components import retention
 from ncs4cvr.pipeline import serving_kit
 from ncs4cvr.pipeline.batching import KitError, Latency, fit_batching, latest_check
 from ncs4cvr.pipeline.serving_kit import Settings
@@ -58,6 +59,20 @@ def test_going_back_to_an_old_version_takes_the_canary_along(run, write):
 def test_a_second_kit_replaces_the_first(run, write):
     write(run, "--stable", 7)
     assert dict(models_config(write(run)).version_labels) == {"stable": 12, "canary": 12}
+
+
+def test_a_push_leaves_the_labelled_versions_of_the_last_kit(run, write):
+    kit = write(run, "--stable", 7, "--canary", 12)
+    pins = retention.pinned(str(run / "serving"))
+    assert (pins.kit, pins.versions) == (str(kit), [7, 12])
+    write(run, "--stable", 7)
+    assert retention.pinned(str(run / "serving")).versions == [7]
+    for number in range(13, 19):
+        shutil.copytree(run / "serving/7", run / f"serving/{number}")
+        retention.retain(str(run / "serving"), 2)
+    assert list(models_config(kit).model_version_policy.specific.versions) == [7]
+    assert 7 in serving_kit.versions_of(run / "serving")
+    assert 12 not in serving_kit.versions_of(run / "serving")
 
 
 # batching.config ----------------------------------------------------------------------------

@@ -135,6 +135,7 @@ def test_a_date_moves_the_windows_that_components_are_told(tiny):
     found = plan_of(changed(tiny, {**NOTHING, "date": "2022-01-05"}))
     log = json.loads(found["VideoLogExampleGen"]["properties"]["log"])
     assert [split["last"] for split in log["splits"]] == ["2022-01-03", "2022-01-04", "2022-01-05"]
+    assert json.loads(found["Pusher"]["properties"]["custom_config"])["trained_to"] == "2022-01-03"
 
 
 def test_bounds_and_settings_reach_the_components_they_are_for(tiny):

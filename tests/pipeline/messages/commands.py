@@ -74,6 +74,13 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         case("a version that rotted", "doctor runs", FAULT, "version 2, which is served",
              "saved_model.pb has changed", "cure: the next `ncs4cvr run` that is blessed pushes a",
              world="rotten", stderr=False),
+        case("a list of a kit's versions that rotted", "doctor runs", FAULT, "runs/small: kit",
+             "pinned.json does not say which versions a kit labels", "cure: write the kit anew",
+             world="versions", stderr=False, files={"runs/small/serving/pinned.json": "{"}),
+        case("a model of an earlier day than what is served", "run mine.py", NOT_BLESSED,
+             "not pushed: it is older than what is served: trained to 2022-01-03, served is "
+             "2022-01-04", "`ncs4cvr rollback --to`", world="finished", slow=True, stderr=False,
+             files={"mine.py": recipe('"2022-01-04"', '"2022-01-03"')}),
         case("a model below its gate", "run mine.py", NOT_BLESSED, "ctr_auc is ", "nothing pushed",
              "it must be at least 0.99", world="finished", slow=True, stderr=False,
              files={"mine.py": recipe("at_least=0.2", "at_least=0.99")}),

@@ -26,7 +26,7 @@ def test_the_verdict_is_the_first_heading_and_says_what_is_served(facts):
     ("state", "headline"),
     [
         (history.NOT_BLESSED, "Not pushed: the model did not pass"),
-        (history.NOT_PUSHED, "Not pushed: this model was rolled back from"),
+        (history.NOT_PUSHED, "Not pushed, though it passed"),
         (history.REFUSED, "Not pushed: the data was refused"),
         (history.FAULT, "Not pushed: the run broke off"),
         (history.INTERRUPTED, "Not pushed: the run was interrupted"),
