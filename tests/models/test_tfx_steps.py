@@ -1,5 +1,6 @@
 """What TFX calls: the search and the training as steps, on files and artifacts alone."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -56,7 +57,19 @@ def test_run_fn_writes_every_epoch_for_tensorboard(trained):
 
 def test_run_fn_refuses_tickets_of_another_model(trained, recipe, fn_args, tmp_path):
     args = fn_args(recipe.replace(hidden=(4, 4)), tmp_path, tickets=trained.tickets)
-    with pytest.raises(ValueError, match="belongs to layers"):
+    with pytest.raises(
+        ValueError, match=r"another model: hidden was \(8, 4\), is \(4, 4\)\. Search"
+    ):
+        trainer.run_fn(args)
+
+
+def test_run_fn_refuses_tickets_whose_masks_fit_but_whose_embedding_rows_are_others(
+    trained, recipe, fn_args, tmp_path
+):
+    user, *others = recipe.features
+    features = (dataclasses.replace(user, hash_buckets=1), *others)
+    args = fn_args(recipe.replace(features=features), tmp_path, tickets=trained.tickets)
+    with pytest.raises(ValueError, match="features 'user': hash_buckets was 2, is 1"):
         trainer.run_fn(args)
 
 
