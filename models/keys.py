@@ -22,12 +22,14 @@ class Moves:
     Attributes:
       source, target: rows of the older table, and the new table's rows for the same keys.
       kept, new: how many words of all vocabularies are in both; only in the new one.
+      rows: of the older table.
     """
 
     source: np.ndarray
     target: np.ndarray
     kept: int
     new: int
+    rows: int
 
     def carry(self, old: np.ndarray, table: Any) -> None:
         """Every row of the new table that has a past gets it.
@@ -35,7 +37,16 @@ class Moves:
         Args:
           old: the older table, [rows, d].
           table: the new one, or a shard of it.
+
+        Raises:
+          ValueError: the older table is not of the same features: its rows are other keys'.
         """
+        if len(old) != self.rows:
+            raise ValueError(
+                f"the older embedding table has {len(old):,} rows, its vocabularies with the "
+                f"recipe's features make {self.rows:,}: their hash_buckets or bins have changed "
+                "since; search again and train from a fresh start, or use the recipe of then"
+            )
         if isinstance(table, Shard):
             table.take(self.target, old, self.source)
         else:
@@ -88,4 +99,4 @@ def moves(embedding: FieldEmbedding, old: Words, new: Words) -> Moves:
         target += [start + np.r_[0, 1 + words, 1 + len(now) + rest]]
         begin += 1 + len(before) + len(rest)
         kept, fresh = kept + len(words), fresh + len(now) - len(words)
-    return Moves(np.concatenate(source), np.concatenate(target), kept, fresh)
+    return Moves(np.concatenate(source), np.concatenate(target), kept, fresh, begin)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from ncs4cvr.models import trained, warm
+from ncs4cvr.models.structure import STRUCTURE
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -35,7 +36,7 @@ def kept(
         return search("search_every_days is 0")
     if not folder:
         return search("no model of an earlier day was pushed")
-    if why := warm.difference(recipe, trained.recipe_of(folder), warm.STRUCTURE + warm.SEARCH):
+    if why := warm.difference(recipe, trained.recipe_of(folder), STRUCTURE + warm.SEARCH):
         return search(why)
     if not tf.io.gfile.exists(f"{folder}/{warm.TICKETS}"):
         return search("the last model was trained with search_every_days=0, which keeps no tickets")

@@ -15,11 +15,13 @@ from ncs4cvr.models.controls import OTHER_SEED, controlled
 from ncs4cvr.models.keys import Words, moves
 from ncs4cvr.models.ranker import Ranker, compiled
 from ncs4cvr.models.shards import Shard, put
+from ncs4cvr.models.structure import OF_TICKETS, changes, told
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers, alone
 from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")
+LISTED = 5  # differences between two models that a message lists
 
 
 def build(
@@ -129,8 +131,8 @@ def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> 
     search are not known and the vocabularies grew since, the embeddings keep their own start.
 
     Raises:
-      ValueError: the model has no common masks, or the tickets were found for other tasks or other
-        layers; says both.
+      ValueError: the model has no common masks, or the tickets were found for other tasks, another
+        model or other layers; says both.
     """
     recipe = model.recipe
     if recipe.sharing != "ncs4cvr":
@@ -141,6 +143,7 @@ def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> 
             f"these tickets are for tasks {sorted(found.tickets)}, the recipe has {sorted(names)}; "
             "search again for this recipe"
         )
+    _check_model(recipe, found)
     for t, name in enumerate(names):
         sharing.set_ticket(model.sharing.connections(t), found.tickets[name])
     tables = {trunk.embedding.table.ref(): trunk.embedding for trunk in model.trunks}
@@ -154,6 +157,19 @@ def apply_tickets(model: Ranker, found: Tickets, words: Words | None = None) -> 
             anew.append(variable.name)
     if anew:
         log.warning("the vocabularies changed since the search: %s start anew", ", ".join(anew))
+
+
+def _check_model(recipe: Recipe, found: Tickets) -> None:
+    """Masks' shapes do not tell which features, and which of their ids, lie where."""
+    if not (then := found.searched_by):
+        return
+    differ = [each for key in changes(then, recipe, OF_TICKETS) for each in told(*key)]
+    if differ:
+        more = f"; and {len(differ) - LISTED} more" if len(differ) > LISTED else ""
+        raise ValueError(
+            f"these tickets belong to another model: {'; '.join(differ[:LISTED])}{more}. Search "
+            "again, or use the recipe that the tickets were found with"
+        )
 
 
 def copy_start(joint: Ranker, copies: Ranker) -> None:

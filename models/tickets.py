@@ -14,8 +14,11 @@ import tensorflow as tf
 from ncs4cvr.models import keys, npz, sparsity
 from ncs4cvr.models.search import Round
 from ncs4cvr.models.sparsity import Ticket
+from ncs4cvr.schemas.checks import from_plain
+from ncs4cvr.schemas.recipe import Recipe
 
 ARRAYS, FACTS = "tickets.npz", "tickets.json"
+MODEL = "model"  # among the facts that tickets were made from: the search's recipe
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Tickets:
     facts: Mapping[str, Any]
     first: Mapping[str, Ticket] = field(default_factory=dict)
     words: keys.Words = field(default_factory=dict)
+
+    @property
+    def searched_by(self) -> Recipe | None:
+        """The search's recipe; None where the tickets are older than this note of it."""
+        noted = self.facts.get("made_from", {}).get(MODEL)
+        return from_plain(Recipe, noted) if noted else None
 
     def save(self, folder: str) -> None:
         """Writes `tickets.npz` (bits, not bytes) and `tickets.json`; a bucket will do."""

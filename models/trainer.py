@@ -31,7 +31,7 @@ from ncs4cvr.models.export import export
 from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.soft_labels import SoftLabels
-from ncs4cvr.models.tickets import FACTS, Tickets
+from ncs4cvr.models.tickets import FACTS, MODEL, Tickets
 from ncs4cvr.models.workers import Workers, alone, assemble
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -235,6 +235,7 @@ def search(
             "seed": recipe.seed,
             "vocabularies": sizes,
             "trained_to": recipe.trained_to,
+            MODEL: json.loads(recipe_json),
         }
         train, valid = split(train_files), split(valid_files)
         soft = SoftLabels(recipe, train) if recipe.soft_labels == "rounds" else None

@@ -6,7 +6,6 @@ What that takes is saved beside the weights (trained.py) in the folder of a mode
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -18,26 +17,13 @@ from ncs4cvr.models import keys, npz, trained
 from ncs4cvr.models.packed.store import compute_of
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.shards import whole
+from ncs4cvr.models.structure import OF_LOG, STRUCTURE, changes
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.models.workers import Workers
 from ncs4cvr.schemas.recipe import Recipe
 
 STATE, TICKETS, COMPUTE = "state.npz", "tickets", "compute.json"
 
-#: What decides which variables a model has and what they mean.
-STRUCTURE = (
-    "features",
-    "tasks",
-    "embedding_dim",
-    "interaction",
-    "sharing",
-    "hidden",
-    "tower",
-    "experts",
-    "control",
-)
-#: What decides what the log's columns mean.
-OF_LOG = ("labels", "tallies", "history_actions", "columns")
 #: What decides which tickets a search finds, besides.
 SEARCH = (
     "keep",
@@ -112,16 +98,11 @@ def why_fresh(recipe: Recipe, folder: str, found: Tickets | None) -> str:
 
 def difference(now: Recipe, then: Recipe, names: tuple[str, ...]) -> str:
     """Says which of some keys, or of OF_LOG, differ; "" where none does."""
-    for name in names:
-        a, b = (getattr(recipe, name) for recipe in (then, now))
-        if name == "features":  # another threshold only changes which words are known
-            a, b = ([dataclasses.replace(f, min_count=1) for f in each] for each in (a, b))
-        if a != b:
-            told = "" if name in ("features", "tasks") else f" from {a} to {b}"
-            return f"{name} changed{told} since the last model"
-    for name in OF_LOG:
-        if getattr(then.log, name) != getattr(now.log, name):
+    for name, a, b in changes(then, now, names):
+        if name in OF_LOG:
             return f"the log's {name} changed since the last model"
+        told = "" if name in ("features", "tasks") else f" from {a} to {b}"
+        return f"{name} changed{told} since the last model"
     return ""
 
 

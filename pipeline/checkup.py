@@ -102,15 +102,18 @@ def _run(run: Path) -> Iterator[Finding]:
 
 
 def _state(run: Path) -> Iterator[Finding]:
-    wrong = recovery.database_damage(run)
-    yield Finding(
-        f"{run}: {recovery.DATABASE}",
-        wrong,
-        "the next `ncs4cvr run` restores it from the copy of the last finished run",
-    )
-    if wrong or not (run / recovery.DATABASE).is_file():
+    what, again = f"{run}: {recovery.DATABASE}", "close what uses it, then look again"
+    try:
+        wrong = recovery.database_damage(run)
+        there = not wrong and (run / recovery.DATABASE).is_file()
+        open_, finished, failed = recovery.executions(run) if there else (set(), set(), set())
+    except recovery.Unreadable as error:
+        yield Finding(what, f"is locked or cannot be opened ({error.__cause__})", again)
         return
-    open_, finished, failed = recovery.executions(run)
+    cure = "the next `ncs4cvr run` restores it from the copy of the last finished run"
+    yield Finding(what, wrong, cure)
+    if not there:
+        return
     # A step that failed, as where data is refused, may leave its folders until the next run.
     stale = recovery.stale_outputs(run, finished | failed, working=bool(open_))
     left = [f"{len(open_)} unfinished steps"] * bool(open_)

@@ -71,6 +71,7 @@ def run(
     Raises:
       ComponentFailed: a component raised.
       LogError: a file of the log is missing.
+      recovery.Unreadable: the metadata is locked or cannot be opened.
     """
     recovery.put_in_order(folder, display.say)
     database = str(folder / recovery.DATABASE)

@@ -19,11 +19,21 @@ from ncs4cvr.pipeline import durable
 
 DATABASE, COPY, COPY_SUMS = "metadata.sqlite", "metadata.copy.sqlite", "metadata.copy.json"
 LOST = "lost"  # where files go that nothing can be made of any more
+#: What an OperationalError says of a file that is not what it was; all others are of the moment.
+DAMAGED = ("no such table", "unsupported file format")
 Say = Callable[[str], None]
 
 
+class Unreadable(Exception):
+    """The metadata is locked or cannot be opened, so nobody can tell whether it is whole."""
+
+
 def put_in_order(folder: Path, say: Say) -> None:
-    """Repairs what can be repaired, and says what it did. The caller holds the folder's lock."""
+    """Repairs what can be repaired, and says what it did. The caller holds the folder's lock.
+
+    Raises:
+      Unreadable: see there; nothing was touched.
+    """
     wrong = database_damage(folder)
     if wrong:
         _replace_database(folder, wrong, say)
@@ -47,12 +57,15 @@ def database_damage(folder: Path) -> str:
 
     A flipped bit inside a value breaks no page, so where the file was not written since the last
     copy its checksum counts, too.
+
+    Raises:
+      Unreadable: see there.
     """
     database = folder / DATABASE
     if not database.is_file():
         return "is missing" if any((folder / "artifacts").glob("*")) else ""
     try:
-        with contextlib.closing(sqlite3.connect(database)) as connection:
+        with _opened(database) as connection:
             answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
             if answer == "ok":
                 connection.execute("SELECT count(*) FROM Execution").fetchone()
@@ -67,6 +80,20 @@ def database_damage(folder: Path) -> str:
         if sums["sha256"] != checksums.of_file(str(database)):
             return "has changed since it was last written"
     return ""
+
+
+@contextlib.contextmanager
+def _opened(database: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            yield connection
+    except sqlite3.OperationalError as error:
+        if any(words in str(error) for words in DAMAGED):
+            raise
+        raise Unreadable(
+            f"{database} is locked or cannot be opened ({error}), and was left as it is; close "
+            "what uses it, or give this user the right to it, then run again"
+        ) from error
 
 
 def _copy_sums(folder: Path) -> dict:
@@ -129,13 +156,16 @@ def executions(folder: Path) -> tuple[set[int], set[int], set[int]]:
     """Numbers of the executions that are neither finished nor failed, that finished, that failed.
 
     Straight from the database, so that nobody has to load TFX to ask.
+
+    Raises:
+      Unreadable: see there.
     """
     # ml_metadata.Execution.State: NEW 1, RUNNING 2, COMPLETE 3, FAILED 4, CACHED 5, CANCELED 6
-    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
-        try:
+    try:
+        with _opened(folder / DATABASE) as connection:
             rows = connection.execute("SELECT id, last_known_state FROM Execution").fetchall()
-        except sqlite3.OperationalError:  # a database that has no table yet
-            rows = []
+    except sqlite3.OperationalError:  # a database that has no table yet
+        rows = []
     open_, finished, failed = (
         {n for n, state in rows if state in states} for states in ((1, 2), (3, 5), (4, 6))
     )

@@ -66,10 +66,7 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
 def _metrics(evaluation: str) -> dict[str, float]:
     """The Evaluator's metrics on all rows; its AUC is of binned predictions."""
     (found,) = tfma.load_metrics(evaluation)
-    return {
-        each.key.name: each.value.double_value.value
-        for each in found.metric_keys_and_values
-    }
+    return {each.key.name: each.value.double_value.value for each in found.metric_keys_and_values}
 
 
 def _exact(verdict: Mapping[str, Any]) -> dict[str, float]:

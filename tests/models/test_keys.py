@@ -57,6 +57,20 @@ def test_a_model_without_ids_has_nothing_to_move():
     assert (len(moves.source), len(moves.target), moves.kept, moves.new) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("buckets", [1, 3])
+def test_a_table_of_other_features_is_refused(buckets):
+    """Two buckets for user then, one or three now: 1 + 2 + 2 + 4 + 4 + 1 + 1 + 1 rows then."""
+    _, before, old_words = table(["ann", "bob"], ["x"])
+    features = (Feature("user", hash_buckets=buckets), *FEATURES[1:])
+    sizes = {"user": 1 + 2 + buckets, "video": 3, **SIZES}
+    embedding = FieldEmbedding(features, sizes, 1)
+    moves = keys.moves(embedding, old_words, old_words)
+    rows = tf.Variable(np.zeros((embedding.rows, 1)))
+    with pytest.raises(ValueError, match=f"has 16 rows, .* make {14 + buckets}: .*hash_buckets"):
+        moves.carry(np.ones((len(before), 1)), rows)
+    assert not rows.numpy().any()
+
+
 def test_kept_and_new_words_are_counted():
     _, moves = moved((["ann", "bob", "eve"], ["x"]), (["eve", "tom", "ann"], ["y", "x"]))
     assert (moves.kept, moves.new) == (3, 2)

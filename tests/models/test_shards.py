@@ -67,7 +67,8 @@ def test_each_takes_its_own_rows_of_a_whole_table(shards):
 
 def test_rows_that_have_a_past_come_from_where_they_were_and_others_stay(shards):
     old = np.arange(8).reshape(4, 2).astype(np.float32) + 1
-    moves = Moves(source=np.array([3, 0, 1]), target=np.array([0, 5, 6]), kept=3, new=4)
+    source, target = np.array([3, 0, 1]), np.array([0, 5, 6])
+    moves = Moves(source, target, kept=3, new=4, rows=len(old))
     for each in shards:
         moves.carry(old, each)
     expected = np.zeros((7, 2))

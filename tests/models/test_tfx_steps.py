@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,7 +62,19 @@ def test_run_fn_writes_every_epoch_for_tensorboard(trained):
 
 def test_run_fn_refuses_tickets_of_another_model(trained, recipe, fn_args, tmp_path):
     args = fn_args(recipe.replace(hidden=(4, 4)), tmp_path, tickets=trained.tickets)
-    with pytest.raises(ValueError, match="belongs to layers"):
+    with pytest.raises(
+        ValueError, match=r"another model: hidden was \(8, 4\), is \(4, 4\)\. Search"
+    ):
+        trainer.run_fn(args)
+
+
+def test_run_fn_refuses_tickets_whose_masks_fit_but_whose_embedding_rows_are_others(
+    trained, recipe, fn_args, tmp_path
+):
+    user, *others = recipe.features
+    features = (dataclasses.replace(user, hash_buckets=1), *others)
+    args = fn_args(recipe.replace(features=features), tmp_path, tickets=trained.tickets)
+    with pytest.raises(ValueError, match="features 'user': hash_buckets was 2, is 1"):
         trainer.run_fn(args)
 
 
@@ -171,13 +185,59 @@ def test_a_models_run_keeps_its_graph_where_later_days_may_want_it(
     (tmp_path / "graph/transform_fn/saved_model.pb").write_bytes(b"graph")
     graph = _artifact(standard_artifacts.TransformGraph, str(tmp_path / "graph"))
     run = _artifact(standard_artifacts.ModelRun, str(tmp_path / "run"))
-    told = json.dumps({"recipe": recipe.replace(analyze_every_days=days).to_json()})
+    recipe = recipe.replace(analyze_every_days=days)
+    told = json.dumps({"recipe": recipe.to_json(), "checkpoints": str(tmp_path / "none")})
     trainer_component.Executor().Do(
         {"transform_graph": [graph]}, {"model_run": [run]}, {"custom_config": told}
     )
     copy = tmp_path / "run/transform_graph/transform_fn/saved_model.pb"
     assert copy.exists() == bool(days)
     assert not days or copy.read_bytes() == b"graph"
+
+
+def test_a_training_that_ends_well_removes_what_was_cut_off_a_week_ago(
+    recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trainer_component.GenericExecutor, "Do", lambda *_: None)
+    now, hour = time.time(), 3600
+    ages = {
+        ("a" * 16, "ckpt-1.index"): 8 * 24 * hour,
+        ("b" * 16, "0-of-2/ckpt-1.index"): 8 * 24 * hour,
+        ("c" * 16, "ckpt-1.index"): 6 * 24 * hour,
+        ("d" * 16, "0-of-2/ckpt-1.index"): 6 * 24 * hour,
+        ("mine", "ckpt-1.index"): 8 * 24 * hour,
+    }
+    for (folder, name), age in ages.items():
+        path = tmp_path / folder / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"weights")
+        for each in (path, tmp_path / folder):
+            os.utime(each, (now - age, now - age))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    (tmp_path / ("e" * 16)).symlink_to(outside)
+    for each in (outside / "kept", outside):
+        os.utime(each, (now - 8 * 24 * hour,) * 2)
+    run = _artifact(standard_artifacts.ModelRun, str(tmp_path / "run"))
+    told = json.dumps({"recipe": recipe.to_json(), "checkpoints": str(tmp_path)})
+    trainer_component.Executor().Do({}, {"model_run": [run]}, {"custom_config": told})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"c" * 16, "d" * 16, "mine", "outside"}
+    assert (outside / "kept").exists()
+
+
+def test_a_training_ends_well_where_an_old_checkpoint_cannot_be_removed(
+    tmp_path, monkeypatch, caplog
+):
+    def fails(path):
+        raise PermissionError(path)
+
+    (tmp_path / ("a" * 16)).mkdir()
+    os.utime(tmp_path / ("a" * 16), (0, 0))
+    monkeypatch.setattr(trainer_component.checksums, "remove", fails)
+    trainer_component.forget_checkpoints(str(tmp_path))
+    assert "a" * 16 in caplog.text
 
 
 def test_the_search_step_calls_search_fn_with_its_splits(monkeypatch):

@@ -1,6 +1,9 @@
 """What `ncs4cvr doctor` finds, and the cure that it names."""
 
+import contextlib
 import json
+import sqlite3
+from functools import partial
 
 import pytest
 
@@ -102,6 +105,18 @@ def test_a_damaged_output_is_named(run):
     (run / "artifacts/Trainer/model/3/weights").write_text("2")
     (finding,) = wrong(run)
     assert "artifacts/Trainer/model/3 (weights has changed)" in finding.wrong
+
+
+def test_locked_metadata_is_told_as_such(run, monkeypatch):
+    monkeypatch.undo()
+    connect = partial(sqlite3.connect, timeout=0.01)
+    monkeypatch.setattr(checkup.recovery.sqlite3, "connect", connect)
+    with contextlib.closing(sqlite3.connect(run / "metadata.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        (finding,) = wrong(run)
+    assert finding.wrong == "is locked or cannot be opened (database is locked)"
+    assert "close what uses it" in finding.cure
+    assert "restores" not in str(finding)
 
 
 def test_the_lock_of_a_dead_process_is_named(run):

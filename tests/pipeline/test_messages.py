@@ -89,6 +89,13 @@ def locked():
 
 
 @pytest.fixture
+def busy():
+    """Something else writes to the metadata of the run."""
+    with case_.writing(Path("runs/small/metadata.sqlite")):
+        yield {}
+
+
+@pytest.fixture
 def endpoint_of_model(served, model):
     """A server with the small model."""
     return {"grpc": served.grpc}

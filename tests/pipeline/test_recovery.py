@@ -1,6 +1,9 @@
 """A run's folder is put in order after a process that died and after files that rotted."""
 
+import contextlib
 import os
+import sqlite3
+from functools import partial
 
 import pytest
 from ml_metadata.metadata_store import metadata_store
@@ -93,6 +96,45 @@ def test_without_a_whole_copy_a_run_starts_from_nothing_and_says_so(folder):
     assert not (folder / recovery.DATABASE).exists()
     assert (folder / "lost/1/metadata.sqlite").is_file()
     assert (folder / "lost/2/artifacts/Trainer/model/1").is_dir()
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """SQLite waits for a lock for five seconds; not here."""
+    monkeypatch.setattr(recovery.sqlite3, "connect", partial(sqlite3.connect, timeout=0.01))
+
+
+@pytest.mark.parametrize("how", ["locked", "no file"])
+def test_metadata_that_cannot_be_read_now_are_no_damaged_ones(folder, hurried, how):
+    path = folder / recovery.DATABASE
+    (folder / recovery.COPY).write_bytes(b"older")
+    before = path.read_bytes()
+    with contextlib.ExitStack() as stack:
+        if how == "locked":
+            other = stack.enter_context(contextlib.closing(sqlite3.connect(path)))
+            other.execute("BEGIN EXCLUSIVE")
+        else:  # nobody can open it, root either
+            real = recovery.sqlite3.connect
+            missing = folder / "none" / recovery.DATABASE
+            stack.enter_context(pytest.MonkeyPatch.context()).setattr(
+                recovery.sqlite3, "connect", lambda _: real(missing)
+            )
+        for ask in (recovery.database_damage, recovery.executions, put_in_order):
+            with pytest.raises(recovery.Unreadable, match=r"sqlite is locked or cannot be"):
+                ask(folder)
+    assert path.read_bytes() == before
+    assert not (folder / recovery.LOST).exists()
+    assert outputs(folder) == ["1", "2", "3"]
+    assert recovery.database_damage(folder) == ""
+
+
+def test_a_header_of_another_format_is_damage(folder):
+    """SQLite calls it an operational error, as it does a lock."""
+    path = folder / recovery.DATABASE
+    data = bytearray(path.read_bytes())
+    data[47] = 9  # of the schema format number, which is 1 to 4
+    path.write_bytes(data)
+    assert "unsupported file format" in recovery.database_damage(folder)
 
 
 def test_a_new_folder_is_in_order(tmp_path):

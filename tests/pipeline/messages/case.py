@@ -1,8 +1,10 @@
 """What a case of tests/pipeline/test_messages.py is, and the worlds that cases happen in."""
 
+import contextlib
 import gzip
 import json
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +65,15 @@ def report(**changes: object) -> str:
     calls = [{"signature": "serving_default", "batch": 64, "p50_ms": 4.0, "p99_ms": 6.0}]
     facts = {"blessed": True, "memory_mb": 500.0, "memory_before_load_mb": 400.0, "calls": calls}
     return json.dumps({**facts, **changes})
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A database that nobody else may read for now."""
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 def put(folder: Path, files: Mapping[str, str | bytes | Callable[[Path], None]]) -> None:
