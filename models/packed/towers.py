@@ -58,7 +58,7 @@ class Towers(tf.Module):
             rows = tf.switch_case(tf.reduce_sum(tf.cast(batch >= bounds, tf.int32)), ways)
         return [h for (h,) in self._dense(rows, most, self.weights.depth)]
 
-    def _way(self, hidden: Sequence[Parts], fewest: int, sparse: int, most: int) -> list[Parts]:
+    def _way(self, hidden: Sequence[Parts], fewest: int, sparse: int, most: int) -> Sequence[Parts]:
         """Through the layers from `fewest` to `most`: the first of them up to `sparse` sparsely."""
         hidden = self._sparse(hidden, fewest, sparse)
         if sparse:
