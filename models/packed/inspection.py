@@ -176,7 +176,7 @@ def _compute_lines(compute: Mapping[str, Any]) -> list[str]:
     lines = [f"computed {compute['asked']}:"]
     for batch, layers in compute["sparse_layers_from_batch"]:
         lines.append(f"  from batch {batch}: the first {layers} layers sparse")
-    if "ms" in compute:
+    if "threads" in compute:
         for threads, table in zip(compute["threads"], compute["ms"], strict=True):
             head = f"milliseconds, {threads} thread" + "s" * (threads > 1)
             ways = range(len(table[0]))
