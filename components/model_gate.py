@@ -79,14 +79,13 @@ def ModelGate(
     parsed = Recipe.from_json(recipe)
     files = sorted(fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
     expected = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
-    signatures, alone = [_signatures(model.uri)], ""
+    models, alone = [_loaded(model.uri)], ""
     if baseline is not None:
-        before = _signatures(baseline.uri)
-        alone = _not_comparable(_columns(signatures[0]), _columns(before))
-        signatures += [] if alone else [before]
-    answers = [_answer(each) for each in signatures]
-    rows, (scores, *others) = scored(parsed, files, expected, answers)
-    found = verdict(parsed, rows, scores, others[0] if others else None, alone)
+        last = _loaded(baseline.uri)
+        alone = _not_comparable(_columns(models[0]), _columns(last))
+        models += [] if alone else [last]
+    rows, (scores, *before) = scored(parsed, files, expected, [_answer(m) for m in models])
+    found = verdict(parsed, rows, scores, before[0] if before else None, alone)
     found = {"split": split, **found}
     # Without a threshold the Evaluator judges nothing, and names no model.
     judged = evaluated.get_int_custom_property(MODEL_ID)
@@ -135,15 +134,13 @@ def scored(recipe: Any, files: list[str], schema: schema_pb2.Schema, signatures:
     return rows, [{k: np.concatenate(v) for k, v in each.items()} for each in scores]
 
 
-def _signatures(uri: str) -> Any:
-    """A model that holds its signatures: they do not hold it."""
+def _loaded(uri: str) -> Any:
     return tf.saved_model.load(path_utils.serving_model_path(uri))
 
 
 def _answer(model: Any) -> Any:
-    """Serialized examples -> {output: [rows]}."""
-    signature = model.signatures["serving_default"]
-    (name,) = signature.structured_input_signature[1]
+    """Serialized examples -> {output: [rows]}. It holds the model, which a signature does not."""
+    (name,) = model.signatures["serving_default"].structured_input_signature[1]
     return lambda batch: model.signatures["serving_default"](**{name: batch})
 
 

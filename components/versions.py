@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+import tensorflow as tf
 from tfx.dsl.io import fileio
 
 from ncs4cvr.components import checksums
@@ -185,7 +186,7 @@ def _appear(unfinished: str, base: str) -> str:
         version = os.path.join(base, str(number))
         try:
             fileio.rename(unfinished, version)
-        except Exception:
+        except (OSError, tf.errors.OpError):
             if not fileio.exists(version):  # so it is not that another push took the number
                 raise
             number += 1
