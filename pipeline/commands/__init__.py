@@ -10,6 +10,7 @@ NAMES = (
     "report",
     "runs",
     "rollback",
+    "clean",
     "doctor",
     "predict",
     "tickets",

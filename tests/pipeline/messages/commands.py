@@ -110,6 +110,23 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
              "version 2 is damaged", "--to: 1", world="rotten"),
         case("rollback: nothing before", "rollback runs/small", USAGE, "no whole version",
              "lies before 7", "whole ones", world="model"),
+        # -- clean ---------------------------------------------------------------------------
+        case("clean: no run", "clean mine.py --root elsewhere", USAGE, "elsewhere/small",
+             "it has no folder `artifacts`", "--root of the runs named", files={"mine.py": recipe()}),
+        case("clean: no run to keep", "clean mine.py --keep 0", USAGE, "--keep 0",
+             "the next run needs the last one", "keep 1 or more", files={"mine.py": recipe()}),
+        case("clean: somebody at work", "clean mine.py", FAULT,
+             "runs/small is in use: `ncs4cvr run small`", "process", "wait for its end, or stop it",
+             world="locked", files={"mine.py": recipe(), "runs/small/artifacts/x": ""}),
+        case("clean: metadata that are damaged", "clean mine.py", FAULT,
+             "runs/small/metadata.sqlite is damaged (file is not a database)",
+             "nothing was removed", "`ncs4cvr run` puts it in order",
+             files={"mine.py": recipe(), "runs/small/artifacts/x": "",
+                    "runs/small/metadata.sqlite": "noise" * 1000}),
+        case("clean: metadata that are locked", "clean mine.py", FAULT,
+             "runs/small/metadata.sqlite is locked or cannot be opened (database is locked)",
+             "was left as it is", "close what uses it", world="busy",
+             files={"mine.py": recipe(), "runs/small/artifacts/x": ""}),
         # -- what a run left -----------------------------------------------------------------
         case("tickets without soft labels", "run mine.py --tickets runs/small "
              "--set soft_labels=rounds", FAULT, "Trainer: the tickets in", "have no soft labels",
