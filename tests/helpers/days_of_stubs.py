@@ -24,7 +24,7 @@ from ncs4cvr.pipeline.local import ComponentFailed, run_pipeline
 from ncs4cvr.pipeline.meter import Meter
 from ncs4cvr.pipeline.run_record import RunRecord
 
-KEEP_VERSIONS, BYTES = 2, 100_000
+KEEP_VERSIONS, BYTES = 3, 100_000
 
 
 def write(uri, text, size=0):
