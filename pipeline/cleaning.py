@@ -66,13 +66,15 @@ def plan(folder: Path, keep: int) -> Plan:
         }
         # A look-up finds nothing without the blessing, or push, that says that it passed.
         needed = {why: ids | _vouching(records, ids) for why, ids in needed.items()}
-    units = {number: _unit(each.uri, root) for number, each in records.artifacts.items()}
+    found = {number: _unit(each.uri, root) for number, each in records.artifacts.items()}
+    units = {number: path for number, path in found.items() if path}
     stays: dict[str, set[Path]] = {}
-    taken: set[Path | None] = {None}
+    taken: set[Path] = set()
     for why, ids in needed.items():
-        stays[why] = {path for n in ids if (path := units.get(n)) not in taken and path.is_dir()}
-        taken |= {units.get(n) for n in ids}
-    gone = {n: path for n, path in units.items() if path not in taken}
+        paths = {units[n] for n in ids if n in units} - taken
+        stays[why] = {path for path in paths if path.is_dir()}
+        taken |= paths
+    gone = {number: path for number, path in units.items() if path not in taken}
     _, finished, _ = recovery.executions(folder)
     return Plan(
         stays,
@@ -117,7 +119,7 @@ class _Records:
     """What the metadata say of artifacts, and of the steps and runs that made them."""
 
     def __init__(self, store: MetadataStore):
-        self._store = store
+        self.store = store
         self._types = {kind.id: kind for kind in store.get_artifact_types()}
         self.artifacts = {artifact.id: artifact for artifact in store.get_artifacts()}
 
@@ -137,10 +139,10 @@ class _Records:
         """
         found: set[int] = set()
         ended = 0
-        runs = sorted(self._store.get_contexts_by_type("pipeline_run"), key=lambda run: run.id)
+        runs = sorted(self.store.get_contexts_by_type("pipeline_run"), key=lambda run: run.id)
         for number, run in enumerate(reversed(runs)):
-            steps = [step.id for step in self._store.get_executions_by_context(run.id)]
-            events = self._store.get_events_by_execution_ids(steps)
+            steps = [step.id for step in self.store.get_executions_by_context(run.id)]
+            events = self.store.get_events_by_execution_ids(steps)
             made = [event.artifact_id for event in events if event.type == Event.OUTPUT]
             ends = any(self._is(n, standard_artifacts.PushedModel) for n in made)
             if ends or number < keep:
@@ -154,12 +156,12 @@ class _Records:
         """What the steps that made these artifacts made, and read: but the examples, which are the
         bulk, and the run that a training went on from.
         """
-        events = self._store.get_events_by_artifact_ids(numbers)
+        events = self.store.get_events_by_artifact_ids(numbers)
         steps = {event.execution_id for event in events if event.type == Event.OUTPUT}
         but = (standard_artifacts.Examples, standard_artifacts.ModelRun)
         return {
             event.artifact_id
-            for event in self._store.get_events_by_execution_ids(steps)
+            for event in self.store.get_events_by_execution_ids(steps)
             if event.type == Event.OUTPUT or not any(self._is(event.artifact_id, k) for k in but)
         }
 
@@ -191,21 +193,27 @@ def _next(records: _Records, serving: str) -> set[int]:
     pushes = records.live(standard_artifacts.PushedModel)
     found = [
         *_last_two(
+            records,
             LatestPassed(PASSED),
             records.live(standard_artifacts.ExampleStatistics),
             records.live(DataBlessing),
         ),
         *_last_two(
-            LatestPassed(MODEL_ID, "pushed"), records.live(standard_artifacts.Model), pushes
+            records,
+            LatestPassed(MODEL_ID, "pushed"),
+            records.live(standard_artifacts.Model),
+            pushes,
         ),
         *LastRun(AFTER_ALL_DAYS, serving).resolve_artifacts(
-            None, {"earlier": records.live(standard_artifacts.ModelRun), "blessing": pushes}
+            records.store,
+            {"earlier": records.live(standard_artifacts.ModelRun), "blessing": pushes},
         )["earlier"],
     ]
     return {artifact.id for artifact in found}
 
 
 def _last_two(
+    records: _Records,
     strategy: ResolverStrategy,
     earlier: Sequence[types.Artifact],
     blessings: Sequence[types.Artifact],
@@ -214,7 +222,7 @@ def _last_two(
     found: list[types.Artifact] = []
     for _ in range(2):
         channels = {"candidate": found, "earlier": earlier, "blessing": blessings}
-        found = found + strategy.resolve_artifacts(None, channels)["earlier"]
+        found = found + strategy.resolve_artifacts(records.store, channels)["earlier"]
     return found
 
 
