@@ -39,7 +39,7 @@ def of(folder: str, but: str = "") -> Sums:
 
 
 def remove(folder: str) -> None:
-    """Removes a folder with all it holds, or a link to one: what links lead to stays.
+    """Removes a folder with all it holds, a file or a link: what links lead to stays.
 
     TensorFlow's rmtree, which is fileio's, would go through them. What is gone already, or is being
     removed by another process, is fine.
@@ -49,8 +49,10 @@ def remove(folder: str) -> None:
             os.unlink(folder)
         elif os.path.isdir(folder):
             shutil.rmtree(folder)
-        elif fileio.exists(folder):
+        elif fileio.isdir(folder):
             fileio.rmtree(folder)
+        elif fileio.exists(folder):
+            fileio.remove(folder)
 
 
 def inside(folder: str, root: str) -> bool:

@@ -78,7 +78,8 @@ class Executor(executor.Executor):
 def push(model: str, base: str, trained_to: str = "") -> str:
     """Makes sure that this SavedModel is served; returns its version's number.
 
-    The model that is served already, whole, is not copied again.
+    The model that is served already, whole, is not copied again, unless a part of a version lies
+    above it.
 
     Args:
       model: its folder.
@@ -91,7 +92,7 @@ def push(model: str, base: str, trained_to: str = "") -> str:
     mine = versions.content(checksums.of(model, versions.MANIFEST))
     number, refused = versions.served(base), versions.refused(base)
     served = versions.manifest(base, number) if number else None
-    if served and mine == served.content:
+    if served and mine == served.content and number == versions.highest(base):
         return str(number)
     if mine in refused:
         raise NotPushed(ROLLED_BACK)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tfx.dsl.io import fileio
 
-from ncs4cvr.components import checksums, versions
+from ncs4cvr.components import checksums, stores, versions
 
 LEAVING, PINNED = ".removing-", "pinned.json"  # no numbers: TF Serving does not see them
 
@@ -61,8 +61,11 @@ def retain(base: str, keep: int) -> list[int]:
     stay |= set(pins.versions) if pins else set()
     gone = [n for n in older if n not in stay]
     for number in gone:
-        leaving = os.path.join(base, f"{LEAVING}{number}")
+        version, leaving = os.path.join(base, str(number)), os.path.join(base, f"{LEAVING}{number}")
+        if not stores.rename_at_once(base):
+            stores.disappear(version)
+            continue
         with suppress(fileio.NotFoundError):  # another push may be removing it, too
-            fileio.rename(os.path.join(base, str(number)), leaving)
+            fileio.rename(version, leaving)
         checksums.remove(leaving)
     return gone

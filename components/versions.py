@@ -3,7 +3,7 @@
 TF Serving serves the highest number. So everything that changes what is served, a push or a
 rollback, is one new folder under a higher number, which one rename brings about: at no moment is
 there no version, nobody reads half of one, and what was served before stays where it is. (An object
-store has no such rename: TensorFlow moves file by file there.) A version holds
+store has no such rename: stores.py says what holds there.) A version holds
 `assets.extra/manifest.json`, which TF Serving does not read: the checksums of its files.
 """
 
@@ -22,11 +22,10 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from ncs4cvr.components import checksums
+from ncs4cvr.components import checksums, stores
+from ncs4cvr.components.stores import UNFINISHED
 
 MANIFEST = "assets.extra/manifest.json"
-UNFINISHED = ".pushing"  # no number: TF Serving does not see it
-UNFINISHED_S = 86_400  # no push takes a day: a copy that old is of one that was killed
 
 
 class VersionError(ValueError):
@@ -63,9 +62,15 @@ def content(files: dict[str, str]) -> str:
 
 
 def numbers(base: str) -> list[int]:
-    """The versions under `base`, the served one last."""
-    names = fileio.listdir(base) if fileio.exists(base) else []
-    return sorted(int(n) for n in (name.rstrip("/") for name in names) if n.isdigit())
+    """The versions under `base`, the served one last; not what a push brings file by file."""
+    names = stores.names(base)
+    halves = {n for n in stores.coming(names) if not stores.loadable(base, n)}
+    return sorted(stores.numbered(names) - halves)
+
+
+def highest(base: str) -> int:
+    """The number that a server which starts now loads: also of a version that is not all there."""
+    return max(stores.numbered(stores.names(base)), default=0)
 
 
 def manifest(base: str, version: int) -> Manifest:
@@ -76,7 +81,7 @@ def manifest(base: str, version: int) -> Manifest:
     try:
         with fileio.open(path, "r") as stream:
             return Manifest(**json.loads(stream.read()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, tf.errors.NotFoundError, ValueError, TypeError) as error:
         raise VersionError(f"version {version} has no readable manifest ({path})") from error
 
 
@@ -88,7 +93,11 @@ def damage(base: str, version: int) -> list[str]:
         expected = manifest(base, version).files
     except VersionError as error:
         return [str(error)]
-    return checksums.differences(expected, checksums.of(os.path.join(base, str(version)), MANIFEST))
+    try:
+        found = checksums.of(os.path.join(base, str(version)), MANIFEST)
+    except (FileNotFoundError, fileio.NotFoundError, tf.errors.NotFoundError):
+        return ["it is being removed"]
+    return checksums.differences(expected, found)
 
 
 def served(base: str) -> int:
@@ -151,26 +160,24 @@ def publish(
         with fileio.open(os.path.join(unfinished, MANIFEST), "w") as stream:
             stream.write(json.dumps(told, indent=1))
         _keep(unfinished)
-        version = _appear(unfinished, base)
+        if stores.rename_at_once(base):
+            version = _appear(unfinished, base)
+        else:
+            version = stores.appear(unfinished, base, [*files, MANIFEST])
     _keep(base, below=False)
     return version
 
 
 def unfinished_pushes(base: str) -> list[str]:
     """Names of the folders that pushes copy to, of killed ones, too."""
-    names = fileio.listdir(base) if fileio.exists(base) else []
-    return [n for n in (name.rstrip("/") for name in names) if n.startswith(UNFINISHED)]
+    return [name for name in stores.names(base) if name.startswith(UNFINISHED)]
 
 
 @contextmanager
 def _scratch(base: str) -> Iterator[str]:
-    """A folder for the copy of one push alone, gone after it. Old ones of killed pushes go first.
-
-    The name says since when, which an object store may not know.
-    """
+    """A folder for one push's copy, gone after it. Old ones of killed pushes go first."""
     for name in unfinished_pushes(base):
-        began = name.removeprefix(UNFINISHED).strip("-").partition("-")[0]
-        if not began.isdigit() or int(began) < time.time() - UNFINISHED_S:
+        if stores.outdated(name):
             checksums.remove(os.path.join(base, name))
     folder = os.path.join(base, f"{UNFINISHED}-{time.time():.0f}-{uuid.uuid4().hex[:8]}")
     try:
