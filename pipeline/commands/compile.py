@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
@@ -68,7 +70,7 @@ def main(options: argparse.Namespace) -> int:
                     image=options.image,
                     root=options.root.rstrip("/"),
                     beam_args=beam.arguments(recipe.beam),
-                    resources=tuple(map(resources, options.resources)),
+                    resources=resources(options.resources),
                     retries=options.retries,
                     cache=not options.no_cache,
                     volumes=tuple(map(volume, options.volume)),
@@ -81,25 +83,31 @@ def main(options: argparse.Namespace) -> int:
     return PUSHED
 
 
-def resources(setting: str) -> tuple[str, Resources]:
-    """Parses `Trainer=cpu:4,memory:16,gpu:1`.
+def resources(settings: Sequence[str]) -> tuple[tuple[str, Resources], ...]:
+    """Parses `Trainer=cpu:4,memory:16,gpu:1` and more of them, which add up from first to last.
 
-    >>> resources("Trainer=cpu:8,gpu:1")
-    ('Trainer', Resources(cpu=8.0, memory=8.0, gpu=1, gpu_type='nvidia.com/gpu'))
+    What none of them names stays as the step has it by default.
+
+    >>> resources(["Trainer=cpu:8", "Trainer=gpu:1"])
+    (('Trainer', Resources(cpu=8.0, memory=16, gpu=1, gpu_type='nvidia.com/gpu')),)
     """
-    from ncs4cvr.pipeline.kubeflow.resources import Resources
+    from ncs4cvr.pipeline.kubeflow.resources import default_of
 
     kinds = {"cpu": float, "memory": float, "gpu": int, "gpu_type": str}
-    step, _, rest = setting.partition("=")
-    try:
-        pairs = [part.split(":", 1) for part in rest.split(",")]
-        return step, Resources(**{key: kinds[key](value) for key, value in pairs})
-    except (KeyError, ValueError) as error:
-        raise CommandFailed(
-            USAGE,
-            f"--resources {setting!r} cannot be read ({error}); expected "
-            f"STEP=cpu:4,memory:16,gpu:1 with {', '.join(kinds)}",
-        ) from error
+    found: dict[str, Resources] = {}
+    for setting in settings:
+        step, _, rest = setting.partition("=")
+        try:
+            pairs = [part.split(":", 1) for part in rest.split(",")]
+            named: dict[str, Any] = {key: kinds[key](value) for key, value in pairs}
+            found[step] = dataclasses.replace(found.get(step, default_of(step)), **named)
+        except (KeyError, ValueError) as error:
+            raise CommandFailed(
+                USAGE,
+                f"--resources {setting!r} cannot be read ({error}); expected "
+                f"STEP=cpu:4,memory:16,gpu:1 with {', '.join(kinds)}",
+            ) from error
+    return tuple(found.items())
 
 
 def volume(setting: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import yaml
 from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.kubeflow import nodes, spec
-from ncs4cvr.pipeline.kubeflow.resources import Options, Resources
+from ncs4cvr.pipeline.kubeflow.resources import DEFAULTS, Options, Resources
 from ncs4cvr.pipeline.status import PUSHED, USAGE
 
 OPTIONS = Options("registry/ncs4cvr:1", "/shared")
@@ -109,6 +109,34 @@ def test_resources_are_set_per_step(tiny):
     assert found["accelerator"]["resourceCount"] == "2"
 
 
+def container_of(step, options, recipe, tmp_path):
+    """What a step may use, as the command compiles it."""
+    path = tmp_path / "pipeline.yaml"
+    arguments = ["--image", "i:1", "--root", "gs://bucket/r", "--output", str(path), *options]
+    assert main(["compile", str(recipe), *arguments]) == PUSHED
+    document = next(yaml.safe_load_all(path.read_text()))
+    return document["deploymentSpec"]["executors"][step]["container"]["resources"]
+
+
+def test_what_an_option_does_not_name_stays_the_steps_own(tiny_recipe_file, tmp_path):
+    found = container_of("exec-trainer", ["--resources=Trainer=gpu:1"], tiny_recipe_file, tmp_path)
+    before = DEFAULTS["Trainer"]
+    assert (found["cpuLimit"], found["memoryLimit"]) == (before.cpu, before.memory)
+    assert found["accelerator"]["count"] == "1"
+    # A step without an entry of its own has what every step has.
+    options = ["--resources=Evaluator=cpu:7"]
+    found = container_of("exec-evaluator", options, tiny_recipe_file, tmp_path)
+    assert (found["cpuLimit"], found["memoryLimit"]) == (7, Resources().memory)
+
+
+def test_options_for_one_step_add_up_and_the_last_one_wins(tiny_recipe_file, tmp_path):
+    given = ["cpu:8", "memory:64", "gpu:1,gpu_type:amd.com/gpu", "cpu:6"]
+    options = [f"--resources=Trainer={each}" for each in given]
+    found = container_of("exec-trainer", options, tiny_recipe_file, tmp_path)
+    assert (found["cpuLimit"], found["memoryLimit"]) == (6, 64)
+    assert found["accelerator"]["type"] == "amd.com/gpu"
+
+
 def test_resources_of_an_unknown_step_are_refused(tiny):
     chosen = (("Trainr", Resources()),)
     with pytest.raises(ValueError, match="Trainr"):
@@ -171,6 +199,10 @@ def test_beams_arguments_reach_every_component_that_runs_on_beam(document):
         ("--resources=Trainer", "cannot be read"),
         ("--resources=Trainer=cpus:4", "cannot be read"),
         ("--resources=Trainer=cpu:-1", "must be positive"),
+        ("--resources=Trainer=cpu:nan", "--resources 'Trainer=cpu:nan'"),
+        ("--resources=Trainer=cpu:nan", "positive and finite"),
+        ("--resources=Trainer=memory:inf", "positive and finite"),
+        ("--resources=Trainer=gpu:-1", "write such as cpu:4,memory:16,gpu:1"),
         ("--volume=claim", "cannot be read"),
         ("--retries=-1", "0 or more"),
         ("--root=runs", "steps cannot share the root 'runs'"),
