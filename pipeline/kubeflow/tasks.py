@@ -44,6 +44,7 @@ class Tasks:
         parameters |= {
             "recipe": _constant(packed(recipe.to_json())),
             "schema": _constant(packed(schema)),
+            "run": _constant("{{$.pipeline_job_uuid}}"),
         }
         self.tasks[PLAN] = self._task(PLAN, PLAN, ["plan"], parameters)
         told = {name: {"parameterType": "STRING"} for name in steps}
