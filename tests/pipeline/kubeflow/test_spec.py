@@ -213,3 +213,39 @@ def test_wrong_options_are_usage_errors(tiny_recipe_file, tmp_path, option, told
     arguments = ["--image", "i:1", "--root", "/r", "--output", str(tmp_path / "p.yaml"), option]
     assert main(["compile", str(tiny_recipe_file), *arguments]) == USAGE
     assert told in capfd.readouterr().err
+
+
+# -- what steps would not see --------------------------------------------------------------------
+
+
+def warned(recipe, tmp_path, capfd, *options):
+    """The warnings of a compilation, a line each."""
+    capfd.readouterr()
+    arguments = ["--image", "i:1", "--output", str(tmp_path / "p.yaml"), *options]
+    assert main(["compile", str(recipe), *arguments]) == PUSHED
+    return capfd.readouterr().err.splitlines()
+
+
+def test_a_root_on_no_volume_is_told(tiny_recipe_file, tmp_path, capfd):
+    logs = f"--volume=logs:{tiny_recipe_file.parent}"
+    (line,) = warned(tiny_recipe_file, tmp_path, capfd, "--root=/mnt/x", logs)
+    assert line.startswith("ncs4cvr: warning: --root /mnt/x ")
+    assert "--volume CLAIM:/mnt/x" in line
+    # /mnt/x-other and /mnt/x/deeper are beside it and below it.
+    for path in ("/mnt/x-other", "/mnt/x/deeper"):
+        options = ("--root=/mnt/x", logs, f"--volume=claim:{path}")
+        assert len(warned(tiny_recipe_file, tmp_path, capfd, *options)) == 1
+
+
+def test_log_files_on_no_volume_are_told_in_one_line(tiny_recipe_file, tmp_path, capfd):
+    (line,) = warned(tiny_recipe_file, tmp_path, capfd, "--root=gs://bucket/r")
+    assert line.startswith(f"ncs4cvr: warning: events {tiny_recipe_file.parent}/events.csv, users ")
+    assert "history" not in line  # the recipe names none
+    for cure in ("gs://", "--volume CLAIM:/PATH", "--param"):
+        assert cure in line
+
+
+@pytest.mark.parametrize("root", ["gs://bucket/r", "hdfs://host/r", "/mnt/x", "/mnt/x/y"])
+def test_what_steps_see_is_not_told(tiny_recipe_file, tmp_path, capfd, root):
+    volumes = (f"--volume=logs:{tiny_recipe_file.parent}", "--volume=claim:/mnt/x/")
+    assert warned(tiny_recipe_file, tmp_path, capfd, f"--root={root}", *volumes) == []
