@@ -198,8 +198,7 @@ class RestConnection:
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         try:
-            self._http.request(method, path, body, {"Content-Type": "application/json"})
-            answer = self._http.getresponse()
+            answer = self._begun(method, path, body)
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._http.close()  # the next request connects anew
@@ -208,6 +207,25 @@ class RestConnection:
         if answer.status != 200:
             raise RequestFailed(f"HTTP {answer.status}", content.decode(errors="replace").strip())
         return content
+
+    def _begun(self, method: str, path: str, body: bytes | None) -> http.client.HTTPResponse:
+        """An answer, its body still to be read.
+
+        A server may close a connection that is idle, just when a request is under way: no fault of
+        it, and the request goes out once more on a new connection, as browsers do.
+        """
+        kept = self._http.sock is not None
+        try:
+            return self._once(method, path, body)
+        except (BrokenPipeError, ConnectionResetError):  # http.client.RemoteDisconnected, too
+            if not kept:
+                raise
+            self._http.close()
+            return self._once(method, path, body)
+
+    def _once(self, method: str, path: str, body: bytes | None) -> http.client.HTTPResponse:
+        self._http.request(method, path, body, {"Content-Type": "application/json"})
+        return self._http.getresponse()
 
 
 def connection(target: Target) -> Connection:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from ncs4cvr.pipeline import secrets
+
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 #: Python of Debian 13, which the environment is made with.
@@ -81,3 +83,10 @@ def test_a_command_is_missing_though_a_function_has_its_name():
         ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "image: skipped: needs not-there (apt-get install not-there)\n"
+
+
+def test_the_documented_command_hands_on_the_secrets_that_commands_read():
+    text = (ROOT / "docs/production.md").read_text()
+    (alias,) = re.findall(r"^alias ncs4cvr='(.*?)'$", text, re.DOTALL | re.MULTILINE)
+    # By name alone: docker takes the value from its own environment, and `ps` shows none.
+    assert set(secrets.VARIABLES) <= set(re.findall(r"--env (\w+)(?=\s)", alias))

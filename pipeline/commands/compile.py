@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from ncs4cvr.pipeline import beam, recipe_files
+from ncs4cvr.pipeline.secrets import hidden
 from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
 
 if TYPE_CHECKING:
     from ncs4cvr.pipeline.kubeflow.resources import Resources
+    from ncs4cvr.schemas.recipe import Recipe
 
 DOES = "write a pipeline for Kubeflow"
 EXAMPLE = """example:
@@ -57,6 +62,7 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     recipe = recipe_files.load(options.recipe, tuple(options.set), tuple(options.beam))
+    volumes = tuple(map(volume, options.volume))
     with chatter_to(Path(os.devnull)):
         from ncs4cvr.pipeline.kubeflow import spec
         from ncs4cvr.pipeline.kubeflow.resources import Options
@@ -68,38 +74,46 @@ def main(options: argparse.Namespace) -> int:
                     image=options.image,
                     root=options.root.rstrip("/"),
                     beam_args=beam.arguments(recipe.beam),
-                    resources=tuple(map(resources, options.resources)),
+                    resources=resources(options.resources),
                     retries=options.retries,
                     cache=not options.no_cache,
-                    volumes=tuple(map(volume, options.volume)),
+                    volumes=volumes,
                 ),
             )
         except ValueError as error:
             raise CommandFailed(USAGE, str(error)) from error
     Path(options.output).write_text(text, encoding="utf-8")
+    for warning in unseen(recipe, options.root, [path for _, path in volumes]):
+        print(hidden(f"ncs4cvr: warning: {warning}"), file=sys.stderr)
     print(f"{options.output}: pipeline {spec.pipeline_name(recipe)}, image {options.image}")
     return PUSHED
 
 
-def resources(setting: str) -> tuple[str, Resources]:
-    """Parses `Trainer=cpu:4,memory:16,gpu:1`.
+def resources(settings: Sequence[str]) -> tuple[tuple[str, Resources], ...]:
+    """Parses `Trainer=cpu:4,memory:16,gpu:1` and more of them, which add up from first to last.
 
-    >>> resources("Trainer=cpu:8,gpu:1")
-    ('Trainer', Resources(cpu=8.0, memory=8.0, gpu=1, gpu_type='nvidia.com/gpu'))
+    What none of them names stays as the step has it by default.
+
+    >>> resources(["Trainer=cpu:8", "Trainer=gpu:1"])
+    (('Trainer', Resources(cpu=8.0, memory=16, gpu=1, gpu_type='nvidia.com/gpu')),)
     """
-    from ncs4cvr.pipeline.kubeflow.resources import Resources
+    from ncs4cvr.pipeline.kubeflow.resources import default_of
 
     kinds = {"cpu": float, "memory": float, "gpu": int, "gpu_type": str}
-    step, _, rest = setting.partition("=")
-    try:
-        pairs = [part.split(":", 1) for part in rest.split(",")]
-        return step, Resources(**{key: kinds[key](value) for key, value in pairs})
-    except (KeyError, ValueError) as error:
-        raise CommandFailed(
-            USAGE,
-            f"--resources {setting!r} cannot be read ({error}); expected "
-            f"STEP=cpu:4,memory:16,gpu:1 with {', '.join(kinds)}",
-        ) from error
+    found: dict[str, Resources] = {}
+    for setting in settings:
+        step, _, rest = setting.partition("=")
+        try:
+            pairs = [part.split(":", 1) for part in rest.split(",")]
+            named: dict[str, Any] = {key: kinds[key](value) for key, value in pairs}
+            found[step] = dataclasses.replace(found.get(step, default_of(step)), **named)
+        except (KeyError, ValueError) as error:
+            raise CommandFailed(
+                USAGE,
+                f"--resources {setting!r} cannot be read ({error}); expected "
+                f"STEP=cpu:4,memory:16,gpu:1 with {', '.join(kinds)}",
+            ) from error
+    return tuple(found.items())
 
 
 def volume(setting: str) -> tuple[str, str]:
@@ -115,3 +129,34 @@ def volume(setting: str) -> tuple[str, str]:
             f"--volume {setting!r} cannot be read; expected CLAIM:/PATH, such as logs:/mnt/logs",
         )
     return claim, path
+
+
+def unseen(recipe: Recipe, root: str, volumes: Sequence[str]) -> Iterator[str]:
+    """What steps see of no volume: a warning each for the root and for the log's files.
+
+    No errors, since an image may hold files, and a cluster may mount what is not told here.
+
+    Args:
+      recipe: as its log was located on this machine.
+      root: the folder that all runs share.
+      volumes: where steps see them.
+    """
+    from ncs4cvr.pipeline.kubeflow.plan import FILES
+
+    def lost(path: str) -> bool:
+        on_volume = any(PurePosixPath(path).is_relative_to(volume) for volume in volumes)
+        return path.startswith("/") and not on_volume
+
+    if lost(root):
+        yield (
+            f"--root {root} is on no --volume, and what a step writes there no other step sees; "
+            f"give --volume CLAIM:{root} or a root such as gs://BUCKET/FOLDER"
+        )
+    files = {key: getattr(recipe.log, key) for key in FILES}
+    mine = [f"{key} {globs}" for key, globs in files.items() if any(map(lost, globs.split(",")))]
+    if mine:
+        yield (
+            f"{', '.join(mine)}: on no --volume, so steps see these files of the log in the image "
+            "at most; name files as steps see them: gs://BUCKET/FILE, or a path on a --volume "
+            "CLAIM:/PATH, in the recipe or with --param of `ncs4cvr submit` and `schedule`"
+        )

@@ -62,6 +62,7 @@ def main(options: argparse.Namespace) -> int:
         try:
             if options.batch < 1:
                 raise ValueError(f"--batch must be positive, not {options.batch}")
+            _check_output(options.output)
             target = Target(options.endpoint, options.model, options.label, options.timeout)
             load = Load(options.connections, options.duration, options.rate, options.timeout)
             found = _run(options, target, load, terminal)
@@ -69,10 +70,15 @@ def main(options: argparse.Namespace) -> int:
             raise _explained(error, options) from error
         except (InputError, ValueError) as error:
             raise CommandFailed(USAGE, str(error)) from error
+    print(told(found), flush=True)  # before the file, which may find no room
     if options.output:
         Path(options.output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(told(found))
     return FAULT if found["failed"] else PUSHED
+
+
+def _check_output(name: str | None) -> None:
+    if name and not (folder := Path(name).parent).is_dir():
+        raise ValueError(f"{name}: there is no folder {folder}; make it, or name another")
 
 
 def _run(

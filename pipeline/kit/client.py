@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -35,8 +35,14 @@ from tensorflow_serving.apis import (
 
 # How the model wants a missing value in a dense tensor.
 MISSING = {tf.int64: -(2**63), tf.float32: float("nan"), tf.string: ""}
-Inputs = Mapping[str, tf.TensorSpec]
 Columns = Mapping[str, list]
+
+
+class Signature(NamedTuple):
+    """What a signature takes and the names of what it gives."""
+
+    inputs: Mapping[str, tf.TensorSpec]
+    outputs: Sequence[str]
 
 
 class Grpc:
@@ -49,24 +55,25 @@ class Grpc:
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self._model, self._label, self._timeout_s = model, label, timeout_s
 
-    def signatures(self) -> dict[str, Inputs]:
-        """The inputs of every signature."""
+    def signatures(self) -> dict[str, Signature]:
+        """What every signature takes and gives."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._spec(), metadata_field=["signature_def"]
         )
         answer = self._stub.GetModelMetadata(request, timeout=self._timeout_s)
         found = get_model_metadata_pb2.SignatureDefMap()
         answer.metadata["signature_def"].Unpack(found)
-        return _inputs(found)
+        return _signatures(found)
 
-    def predict(self, signature: str, columns: Columns, inputs: Inputs) -> dict[str, np.ndarray]:
+    def predict(self, name: str, columns: Columns, signature: Signature) -> dict[str, np.ndarray]:
         """The outputs of one request."""
-        request = predict_pb2.PredictRequest(model_spec=self._spec(signature))
-        for name, values in columns.items():
-            tensor = tf.make_tensor_proto(values, inputs[name].dtype, np.shape(values))
-            request.inputs[name].CopyFrom(tensor)
+        request = predict_pb2.PredictRequest(model_spec=self._spec(name))
+        for column, values in columns.items():
+            dtype = signature.inputs[column].dtype
+            tensor = tf.make_tensor_proto(values, dtype, np.shape(values))
+            request.inputs[column].CopyFrom(tensor)
         answer = self._stub.Predict(request, timeout=self._timeout_s)
-        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+        return {output: tf.make_ndarray(tensor) for output, tensor in answer.outputs.items()}
 
     def _spec(self, signature: str = "") -> model_pb2.ModelSpec:
         spec = model_pb2.ModelSpec(name=self._model, signature_name=signature)
@@ -84,18 +91,18 @@ class Rest:
             self._url += f"/labels/{label}"
         self._timeout_s = timeout_s
 
-    def signatures(self) -> dict[str, Inputs]:
-        """The inputs of every signature."""
+    def signatures(self) -> dict[str, Signature]:
+        """What every signature takes and gives."""
         answer = self._ask(f"{self._url}/metadata")["metadata"]["signature_def"]
-        return _inputs(json_format.ParseDict(answer, get_model_metadata_pb2.SignatureDefMap()))
+        return _signatures(json_format.ParseDict(answer, get_model_metadata_pb2.SignatureDefMap()))
 
-    def predict(self, signature: str, columns: Columns, inputs: Inputs) -> dict[str, np.ndarray]:
+    def predict(self, name: str, columns: Columns, signature: Signature) -> dict[str, np.ndarray]:
         """The outputs of one request."""
-        body = {"signature_name": signature, "inputs": columns}
+        body = {"signature_name": name, "inputs": columns}
         outputs = self._ask(f"{self._url}:predict", json.dumps(body).encode())["outputs"]
-        if not isinstance(outputs, dict):  # REST leaves out the name of a lone output
-            outputs = {"score": outputs}
-        return {name: np.asarray(values) for name, values in outputs.items()}
+        if len(signature.outputs) == 1:  # REST leaves out the name of a lone output
+            outputs = {signature.outputs[0]: outputs}
+        return {output: np.asarray(values) for output, values in outputs.items()}
 
     def _ask(self, url: str, body: bytes | None = None) -> dict[str, Any]:
         # The URL begins with http://, see above: no other scheme can be asked for.
@@ -104,13 +111,16 @@ class Rest:
             return json.load(answer)
 
 
-def _inputs(signatures: get_model_metadata_pb2.SignatureDefMap) -> dict[str, Inputs]:
+def _signatures(found: get_model_metadata_pb2.SignatureDefMap) -> dict[str, Signature]:
     return {
-        name: {
-            column: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype))
-            for column, info in signature.inputs.items()
-        }
-        for name, signature in signatures.signature_def.items()
+        name: Signature(
+            {
+                column: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype))
+                for column, info in signature.inputs.items()
+            },
+            sorted(signature.outputs),
+        )
+        for name, signature in found.signature_def.items()
     }
 
 
@@ -126,11 +136,11 @@ def to_column(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec)
 
 def score(server: Grpc | Rest, rows: Sequence[dict], batch: int) -> Iterator[dict]:
     """Every row with its scores, `batch` rows a request."""
-    inputs = _of(server.signatures(), "predict")
+    signature = _of(server.signatures(), "predict")
     for first in range(0, len(rows), batch):
         part = rows[first : first + batch]
-        columns = {name: to_column(part, name, spec) for name, spec in inputs.items()}
-        scores = server.predict("predict", columns, inputs)
+        columns = {name: to_column(part, name, spec) for name, spec in signature.inputs.items()}
+        scores = server.predict("predict", columns, signature)
         for i, row in enumerate(part):
             yield row | {name: float(values[i]) for name, values in scores.items()}
 
@@ -140,19 +150,19 @@ def rank(server: Grpc | Rest, candidates: Sequence[dict], by: str) -> Iterator[d
 
     The model's inputs of the user and the context have one row; it is taken from the first.
     """
-    inputs = _of(server.signatures(), "rank")
+    signature = _of(server.signatures(), "rank")
     columns = {
         name: to_column(candidates[:1] if spec.shape[0] == 1 else candidates, name, spec)
-        for name, spec in inputs.items()
+        for name, spec in signature.inputs.items()
     }
-    scores = server.predict("rank", columns, inputs)
+    scores = server.predict("rank", columns, signature)
     if by not in scores:
         raise SystemExit(f"no output {by!r} to rank by; there are: {', '.join(sorted(scores))}")
     for i in np.argsort(-scores[by], kind="stable"):
         yield candidates[i] | {name: float(values[i]) for name, values in scores.items()}
 
 
-def _of(signatures: Mapping[str, Inputs], name: str) -> Inputs:
+def _of(signatures: Mapping[str, Signature], name: str) -> Signature:
     if name not in signatures:
         known = ", ".join(sorted(signatures))
         raise SystemExit(f"the model has no signature {name!r}; it has: {known}")

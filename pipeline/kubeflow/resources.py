@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,11 @@ PLAN, REPORT = "plan", "report"
 
 @dataclass(frozen=True)
 class Resources:
-    """What a step may use: cores, GB of memory, accelerators of a Kubernetes resource name."""
+    """What a step may use: cores, GB of memory, accelerators of a Kubernetes resource name.
+
+    Raises:
+      ValueError: no finite positive number of cores or GB, or fewer than no accelerators.
+    """
 
     cpu: float = 2.0
     memory: float = 8.0
@@ -21,10 +26,10 @@ class Resources:
     gpu_type: str = "nvidia.com/gpu"
 
     def __post_init__(self) -> None:
-        if self.cpu <= 0 or self.memory <= 0 or self.gpu < 0:
+        if not 0 < self.cpu < math.inf or not 0 < self.memory < math.inf or self.gpu < 0:
             raise ValueError(
-                f"resources must be positive, came cpu:{self.cpu:g},memory:{self.memory:g},"
-                f"gpu:{self.gpu}; write such as cpu:4,memory:16"
+                f"resources must be positive and finite, came cpu:{self.cpu:g},"
+                f"memory:{self.memory:g},gpu:{self.gpu}; write such as cpu:4,memory:16,gpu:1"
             )
 
     def to_spec(self) -> dict[str, Any]:
@@ -56,11 +61,17 @@ DEFAULTS = {
 }
 
 
+def default_of(step: str) -> Resources:
+    """What a step may use where nobody says otherwise."""
+    return DEFAULTS.get(step, Resources())
+
+
 @dataclass(frozen=True)
 class Options:
     """How a compiled pipeline runs, apart from its recipe.
 
-    image, root, beam_args: defaults of run parameters. resources: per node's id, beside DEFAULTS.
+    image, root, beam_args: defaults of run parameters. resources: per node's id, in place of
+    default_of.
     retries: of every step but the data gate. volumes: claim's name -> where steps see it.
     """
 

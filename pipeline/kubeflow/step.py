@@ -70,8 +70,11 @@ def read_call(component: str, executor_input: str) -> Call:
 
 
 def plan(call: Call) -> None:
-    """Tells every other step its execution properties, as output parameters."""
-    from ncs4cvr.pipeline.kubeflow import nodes
+    """Tells every other step its execution properties, as output parameters.
+
+    Begins the run's report before it looks at the files: a day without files is told, too.
+    """
+    from ncs4cvr.pipeline.kubeflow import nodes, reports
     from ncs4cvr.pipeline.kubeflow.plan import changed, told, unpacked
     from ncs4cvr.schemas.recipe import Recipe
 
@@ -79,7 +82,9 @@ def plan(call: Call) -> None:
     recipe = changed(Recipe.from_json(unpacked(values["recipe"])), values)
     for split in recipe.log.splits:
         logging.info("%s: %s to %s", split.name, split.first, split.last)
-    every = told(recipe, values["root"].rstrip("/"), unpacked(values["schema"]))
+    root = values["root"].rstrip("/")
+    reports.write(root, values["run"], date=recipe.log.last_day, state="RUNNING")
+    every = told(recipe, root, unpacked(values["schema"]))
     call.told = {nodes.task_name(node): payload for node, payload in every.items()}
     if strange := set(call.told) ^ set(call.asked):
         raise ValueError(
@@ -215,31 +220,29 @@ def _register(call: Call, what: str, register: str, entry: str) -> None:
 
 
 def report(call: Call) -> None:
-    """Says how the run ended, in the step's log and in <root>/reports/<run>.json."""
-    from tfx.utils import io_utils
+    """Says how the run ended, in the step's log and in <root>/reports/<run>.json.
 
-    from ncs4cvr.pipeline.kubeflow import passed
+    Its day is the plan's, or as it was asked for where the plan did not come to know it.
+    """
+    from ncs4cvr.pipeline.kubeflow import passed, reports
 
     values = call.parameters
-    root, status = values["root"].rstrip("/"), values["status"]
+    root, run_id, status = values["root"].rstrip("/"), values["run"], values["status"]
     status = json.loads(status) if isinstance(status, str) else status
     pushed = [
         entry["uri"]
         for entry in passed.entries(f"{root}/passed/LastBlessedModel")
-        if entry["run"] == values["run"]
+        if entry["run"] == run_id
     ]
-    text = json.dumps(
-        {
-            "run": values["run"],
-            "date": values["date"],
-            "state": status.get("state", ""),
-            "error": (status.get("error") or {}).get("message", ""),
-            "pushed_to": pushed[0] if pushed else None,
-            "ended": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        },
-        indent=1,
+    text = reports.write(
+        root,
+        run_id,
+        date=reports.date_of(root, run_id) or values["date"],
+        state=status.get("state", ""),
+        error=(status.get("error") or {}).get("message", ""),
+        pushed_to=pushed[0] if pushed else None,
+        ended=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    io_utils.write_string_file(f"{root}/reports/{values['run']}.json", text + "\n")
     print(text)
 
 

@@ -11,7 +11,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
 from ncs4cvr.pipeline.kubeflow import nodes
 from ncs4cvr.pipeline.kubeflow.plan import FILES, packed
-from ncs4cvr.pipeline.kubeflow.resources import DEFAULTS, PLAN, REPORT, Options, Resources
+from ncs4cvr.pipeline.kubeflow.resources import PLAN, REPORT, Options, default_of
 from ncs4cvr.schemas.recipe import Recipe
 
 Json = dict[str, Any]
@@ -44,6 +44,7 @@ class Tasks:
         parameters |= {
             "recipe": _constant(packed(recipe.to_json())),
             "schema": _constant(packed(schema)),
+            "run": _constant("{{$.pipeline_job_uuid}}"),
         }
         self.tasks[PLAN] = self._task(PLAN, PLAN, ["plan"], parameters)
         told = {name: {"parameterType": "STRING"} for name in steps}
@@ -98,7 +99,7 @@ class Tasks:
     def _task(self, name: str, node_id: str, arguments: list[str], parameters: Json) -> Json:
         """A task without artifacts; its component and executor are collected."""
         parameters = {**parameters, IMAGE: _from_run("image")}
-        chosen = {**DEFAULTS, **dict(self.options.resources)}.get(node_id, Resources())
+        chosen = dict(self.options.resources).get(node_id, default_of(node_id))
         self.executors[f"exec-{name}"] = {
             "container": {
                 "image": f"{{{{$.inputs.parameters['{IMAGE}']}}}}",

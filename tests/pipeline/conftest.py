@@ -1,11 +1,13 @@
 """A small SavedModel, and servers that answer with it over TF Serving's gRPC and REST APIs."""
 
 import base64
+import contextlib
 import itertools
 import json
 import math
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -89,6 +91,21 @@ class Small(tf.Module):
         )
 
 
+class One(Small):
+    """The same with one output, the cvr, under another name."""
+
+    @staticmethod
+    def score(user, city, price, history):
+        return {"watch": Small.score(user, city, price, history)["cvr"]}
+
+
+def saved(module: tf.Module, folder: Path) -> Path:
+    """The module as a SavedModel with its three signatures."""
+    signatures = {n: getattr(module, n) for n in ("serving_default", "predict", "rank")}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
 def example(user: int, price: float) -> bytes:
     features = tf.train.Features(
         feature={
@@ -103,9 +120,7 @@ def example(user: int, price: float) -> bytes:
 def serving(tmp_path_factory) -> Path:
     """A serving folder with one version of the small model and its warm-up requests."""
     folder = tmp_path_factory.mktemp("run") / "serving"
-    module, version = Small(), folder / str(VERSION)
-    signatures = {n: getattr(module, n) for n in ("serving_default", "predict", "rank")}
-    tf.saved_model.save(module, str(version), signatures=signatures)
+    version = saved(Small(), folder / str(VERSION))
     (version / "assets.extra").mkdir()
     with tf.io.TFRecordWriter(str(version / "assets.extra/tf_serving_warmup_requests")) as out:
         for name, inputs in (
@@ -231,8 +246,10 @@ def rest_handler(served: Served) -> type[BaseHTTPRequestHandler]:
         def _predict(self, verb, body):
             assert verb == "predict"
             inputs = {name: plain(values) for name, values in body["inputs"].items()}
-            outputs = served.predict(body["signature_name"], inputs)
-            return {"outputs": {name: values.tolist() for name, values in outputs.items()}}
+            found = served.predict(body["signature_name"], inputs)
+            outputs = {name: values.tolist() for name, values in found.items()}
+            # As TF Serving does: the values alone where there is one output.
+            return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
 
         def _answer(self, path, act):
             _, _, _, name, *label = path.split("/")
@@ -260,9 +277,10 @@ def plain(values):
     return base64.b64decode(values["b64"]) if isinstance(values, dict) else values
 
 
-@pytest.fixture(scope="session")
-def _servers(serving):
-    served = Served(serving / str(VERSION))
+@contextlib.contextmanager
+def servers_of(folder: Path) -> Iterator[Served]:
+    """Both servers of a model."""
+    served = Served(folder)
     server = grpc.server(ThreadPoolExecutor(16))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         GrpcServicer(served), server
@@ -278,11 +296,24 @@ def _servers(serving):
     web.server_close()
 
 
+@pytest.fixture(scope="session")
+def _servers(serving):
+    with servers_of(serving / str(VERSION)) as served:
+        yield served
+
+
 @pytest.fixture
 def served(_servers):
     """The model behind a gRPC server at `served.grpc` and a REST server at `served.rest`."""
     _servers.reset()
     return _servers
+
+
+@pytest.fixture(scope="session")
+def served_one(tmp_path_factory):
+    """The same of the model with one output."""
+    with servers_of(saved(One(), tmp_path_factory.mktemp("one") / "1")) as served:
+        yield served
 
 
 @pytest.fixture(params=["grpc", "rest"])

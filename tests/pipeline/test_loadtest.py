@@ -187,6 +187,25 @@ def test_progress_is_told_every_second(served):
     assert found["latency_ms"] is None
 
 
+# The result's file --------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_missing_is_told_before_the_load(served, serving, tmp_path, capfd):
+    arguments = ["loadtest", served.grpc, "--requests", str(serving), "--duration", "0.1"]
+    out = tmp_path / "nowhere/load.json"
+    assert main([*arguments, "--output", str(out)]) == USAGE
+    assert f"{out}: there is no folder {out.parent}; make it" in capfd.readouterr().err
+    assert served.asked == []
+
+
+def test_a_result_that_cannot_be_kept_is_printed(served, serving, capfd):
+    arguments = ["loadtest", served.grpc, "--requests", str(serving), "--duration", "0.1"]
+    assert main([*arguments, "--output", "/dev/full"]) == FAULT  # a disk without room
+    told = capfd.readouterr()
+    assert "requests/s" in told.out
+    assert "No space left on device" in told.err
+
+
 # What cannot be tested ----------------------------------------------------------------------
 
 

@@ -66,6 +66,22 @@ def test_the_client_ranks_candidates_over_both_apis(ask, endpoint, served):
     assert len(inputs["price"]) == 4
 
 
+def test_a_lone_output_keeps_its_name_over_both_apis(ask, served_one):
+    rows = [{"user": 20, "city": "Oslo", "history": [4], "price": p} for p in (0.5, 2.0, None)]
+    for options in ((), ("--rank", "--by", "watch")):
+        found = ask(served_one.rest, rows, *options)
+        assert found == ask(served_one.grpc, rows, *options)
+        # watch = price + 1, for a history of one
+        assert sorted(row["watch"] for row in found) == pytest.approx([1.0, 1.5, 3.0])
+    assert [row["price"] for row in found] == [2.0, 0.5, None]
+
+
+@pytest.mark.parametrize("api", ["grpc", "rest"])
+def test_the_client_names_the_lone_output_that_there_is(ask, served_one, api):
+    with pytest.raises(SystemExit, match="no output 'ctcvr' to rank by; there are: watch"):
+        ask(getattr(served_one, api), ROWS, "--rank")
+
+
 @pytest.mark.slow
 def test_the_client_runs_where_nothing_of_ours_can_be_imported(run, served, ask):
     hidden = (

@@ -8,7 +8,7 @@ import yaml
 from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.kubeflow import nodes, spec
-from ncs4cvr.pipeline.kubeflow.resources import Options, Resources
+from ncs4cvr.pipeline.kubeflow.resources import DEFAULTS, Options, Resources
 from ncs4cvr.pipeline.status import PUSHED, USAGE
 
 OPTIONS = Options("registry/ncs4cvr:1", "/shared")
@@ -109,6 +109,34 @@ def test_resources_are_set_per_step(tiny):
     assert found["accelerator"]["resourceCount"] == "2"
 
 
+def container_of(step, options, recipe, tmp_path):
+    """What a step may use, as the command compiles it."""
+    path = tmp_path / "pipeline.yaml"
+    arguments = ["--image", "i:1", "--root", "gs://bucket/r", "--output", str(path), *options]
+    assert main(["compile", str(recipe), *arguments]) == PUSHED
+    document = next(yaml.safe_load_all(path.read_text()))
+    return document["deploymentSpec"]["executors"][step]["container"]["resources"]
+
+
+def test_what_an_option_does_not_name_stays_the_steps_own(tiny_recipe_file, tmp_path):
+    found = container_of("exec-trainer", ["--resources=Trainer=gpu:1"], tiny_recipe_file, tmp_path)
+    before = DEFAULTS["Trainer"]
+    assert (found["cpuLimit"], found["memoryLimit"]) == (before.cpu, before.memory)
+    assert found["accelerator"]["count"] == "1"
+    # A step without an entry of its own has what every step has.
+    options = ["--resources=Evaluator=cpu:7"]
+    found = container_of("exec-evaluator", options, tiny_recipe_file, tmp_path)
+    assert (found["cpuLimit"], found["memoryLimit"]) == (7, Resources().memory)
+
+
+def test_options_for_one_step_add_up_and_the_last_one_wins(tiny_recipe_file, tmp_path):
+    given = ["cpu:8", "memory:64", "gpu:1,gpu_type:amd.com/gpu", "cpu:6"]
+    options = [f"--resources=Trainer={each}" for each in given]
+    found = container_of("exec-trainer", options, tiny_recipe_file, tmp_path)
+    assert (found["cpuLimit"], found["memoryLimit"]) == (6, 64)
+    assert found["accelerator"]["type"] == "amd.com/gpu"
+
+
 def test_resources_of_an_unknown_step_are_refused(tiny):
     chosen = (("Trainr", Resources()),)
     with pytest.raises(ValueError, match="Trainr"):
@@ -171,6 +199,10 @@ def test_beams_arguments_reach_every_component_that_runs_on_beam(document):
         ("--resources=Trainer", "cannot be read"),
         ("--resources=Trainer=cpus:4", "cannot be read"),
         ("--resources=Trainer=cpu:-1", "must be positive"),
+        ("--resources=Trainer=cpu:nan", "--resources 'Trainer=cpu:nan'"),
+        ("--resources=Trainer=cpu:nan", "positive and finite"),
+        ("--resources=Trainer=memory:inf", "positive and finite"),
+        ("--resources=Trainer=gpu:-1", "write such as cpu:4,memory:16,gpu:1"),
         ("--volume=claim", "cannot be read"),
         ("--retries=-1", "0 or more"),
         ("--root=runs", "steps cannot share the root 'runs'"),
@@ -181,3 +213,39 @@ def test_wrong_options_are_usage_errors(tiny_recipe_file, tmp_path, option, told
     arguments = ["--image", "i:1", "--root", "/r", "--output", str(tmp_path / "p.yaml"), option]
     assert main(["compile", str(tiny_recipe_file), *arguments]) == USAGE
     assert told in capfd.readouterr().err
+
+
+# -- what steps would not see --------------------------------------------------------------------
+
+
+def warned(recipe, tmp_path, capfd, *options):
+    """The warnings of a compilation, a line each."""
+    capfd.readouterr()
+    arguments = ["--image", "i:1", "--output", str(tmp_path / "p.yaml"), *options]
+    assert main(["compile", str(recipe), *arguments]) == PUSHED
+    return capfd.readouterr().err.splitlines()
+
+
+def test_a_root_on_no_volume_is_told(tiny_recipe_file, tmp_path, capfd):
+    logs = f"--volume=logs:{tiny_recipe_file.parent}"
+    (line,) = warned(tiny_recipe_file, tmp_path, capfd, "--root=/mnt/x", logs)
+    assert line.startswith("ncs4cvr: warning: --root /mnt/x ")
+    assert "--volume CLAIM:/mnt/x" in line
+    # /mnt/x-other and /mnt/x/deeper are beside it and below it.
+    for path in ("/mnt/x-other", "/mnt/x/deeper"):
+        options = ("--root=/mnt/x", logs, f"--volume=claim:{path}")
+        assert len(warned(tiny_recipe_file, tmp_path, capfd, *options)) == 1
+
+
+def test_log_files_on_no_volume_are_told_in_one_line(tiny_recipe_file, tmp_path, capfd):
+    (line,) = warned(tiny_recipe_file, tmp_path, capfd, "--root=gs://bucket/r")
+    assert line.startswith(f"ncs4cvr: warning: events {tiny_recipe_file.parent}/events.csv, users ")
+    assert "history" not in line  # the recipe names none
+    for cure in ("gs://", "--volume CLAIM:/PATH", "--param"):
+        assert cure in line
+
+
+@pytest.mark.parametrize("root", ["gs://bucket/r", "hdfs://host/r", "/mnt/x", "/mnt/x/y"])
+def test_what_steps_see_is_not_told(tiny_recipe_file, tmp_path, capfd, root):
+    volumes = (f"--volume=logs:{tiny_recipe_file.parent}", "--volume=claim:/mnt/x/")
+    assert warned(tiny_recipe_file, tmp_path, capfd, f"--root={root}", *volumes) == []
