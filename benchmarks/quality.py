@@ -8,7 +8,8 @@
 
 `ncs4cvr bench quality ...` is the same. What is made is kept under ROOT/bench: an interrupted
 benchmark goes on, and a second one only writes the page. Results of changed code are made anew;
-`--any-code` takes them as they are. Writes docs/benchmarks/quality.md, .json and pictures.
+`--any-code` takes them as they are, unless Transform ran anew with changed code. Writes
+docs/benchmarks/quality.md, .json and pictures.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measured(options: argparse.Namespace) -> list[dict]:
     """All rows of serving.json."""
     from ncs4cvr.pipeline import recipe_files
+    from quality_parts import finished
     from quality_parts.data import Data, NoRun
     from serving_parts import cpp, timing, whole
     from serving_parts.tickets import BLOCK, REMOVED, SIZES, trained
@@ -55,6 +56,7 @@ def measured(options: argparse.Namespace) -> list[dict]:
     command = f"ncs4cvr run {options.recipe} --root {options.root}"
     try:
         data = Data.of_run(recipe, run, root / "bench" / recipe.name, command)
+        of_model = finished.artifacts(run, "Trainer", ("model_run", "examples"), command)
     except NoRun as error:
         raise SystemExit(f"serving: {error}") from error
     for made in ("exports", "whole"):  # by another version, perhaps, than is measured
@@ -75,7 +77,7 @@ def measured(options: argparse.Namespace) -> list[dict]:
             for threads in (1,) if options.quick else (1, 2):
                 rows += part.speeds(program, rounds, threads)
     say("the whole model")
-    rows += whole.rows(run, kept / "whole", program, rounds)
+    rows += whole.rows(*of_model, run, kept / "whole", program, rounds)
     return rows
 
 

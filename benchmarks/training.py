@@ -100,13 +100,15 @@ def measure(args: argparse.Namespace) -> list[dict]:
     return cells
 
 
-def newest(run: str, component: str, output: str) -> Path:
-    """The last such output of a finished run."""
-    found = (Path(run) / "artifacts" / component / output).glob("*")
-    ordered = sorted(found, key=lambda p: p.stat().st_mtime)
-    if not ordered:
-        raise SystemExit(f"{run} holds no {output}: do `ncs4cvr run` first")
-    return ordered[-1]
+def artifacts(args: argparse.Namespace, component: str, *keys: str) -> list[Path]:
+    """Folders of what a component of the run took and gave, when it last finished."""
+    from quality_parts import finished
+
+    command = f"ncs4cvr run {args.recipe}"
+    try:
+        return finished.artifacts(Path(args.run), component, keys, command)
+    except finished.NoRun as error:
+        raise SystemExit(str(error)) from error
 
 
 def open_run(args: argparse.Namespace, workers=None):
@@ -118,8 +120,8 @@ def open_run(args: argparse.Namespace, workers=None):
     from ncs4cvr.pipeline import recipe_files
 
     recipe = recipe_files.load(args.recipe, tuple(args.set))
-    graph = tft.TFTransformOutput(str(newest(args.run, "Transform", "transform_graph")))
-    examples = newest(args.run, "VideoLogExampleGen", "examples")
+    of_graph, examples = artifacts(args, "Transform", "transform_graph", "examples")
+    graph = tft.TFTransformOutput(str(of_graph))
     train = Batches(f"{examples}/Split-{recipe.log.splits[0].name}/*", graph, workers=workers)
     train.count()  # transformed and kept
     return recipe, vocabulary_sizes(recipe, graph), train

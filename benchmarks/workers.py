@@ -96,7 +96,7 @@ def rate(way: str, batch: int, tickets: bool, table: int) -> dict:
 
 def measure(args: argparse.Namespace) -> dict:
     """One worker: joins the others, then times the training loop."""
-    from training import newest, open_run
+    from training import artifacts, open_run
 
     from ncs4cvr.models import starts, training
     from ncs4cvr.models.sharing import set_ticket
@@ -112,12 +112,13 @@ def measure(args: argparse.Namespace) -> dict:
         sizes[first] += args.table - sum(sizes.values())
     before = peak()
     model = starts.build(recipe, sizes, train.no_rows(), workers)
+    if not args.unpruned:
+        found = Tickets.load(str(artifacts(args, "TicketSearch", "tickets")[0]))
     if not args.unpruned and args.table:
-        found = Tickets.load(str(newest(args.run, "TicketSearch", "tickets")))
         for t, task in enumerate(recipe.tasks):
             set_ticket(model.sharing.connections(t), found.tickets[task.name])
     elif not args.unpruned:
-        starts.apply_tickets(model, Tickets.load(str(newest(args.run, "TicketSearch", "tickets"))))
+        starts.apply_tickets(model, found)
 
     def epoch(number: int, steps: int) -> int:
         """The steps taken; at least so many, where the epoch has them."""

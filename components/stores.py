@@ -10,8 +10,8 @@ last, and goes first.
 from __future__ import annotations
 
 import os
-import random
 import re
+import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -100,7 +100,7 @@ def _claimed(unfinished: str, base: str) -> Iterator[int]:
         if number not in numbered(others) | coming(others):
             break
         fileio.remove(claim)
-        number += random.randrange(1, 10)  # noqa: S311  (no secret)
+        number += 1 + secrets.randbelow(9)
     try:
         yield number
     finally:

@@ -57,7 +57,7 @@ class Cell:
     @functools.cached_property
     def key(self) -> str:
         """Digest of all that the result depends on, the code left out."""
-        facts = [self.kind, self.data, _facts(self.recipe), list(self.options)]
+        facts = [self.kind, self.data, recipe_facts(self.recipe), list(self.options)]
         facts.append(self.search.key if self.search else "")
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -105,7 +105,7 @@ class Cell:
         new.replace(self.arrays)
 
 
-def _facts(recipe: Recipe) -> str:
+def recipe_facts(recipe: Recipe) -> str:
     """The recipe as JSON without what no cell depends on: files, gates, checks, warm starts."""
     log = dataclasses.replace(recipe.log, events="", users="", videos="", history="")
     bare = recipe.replace(log=log, gates=(), slices=(), data_schema="", drift_threshold=0.0)
@@ -131,11 +131,12 @@ def code_digest() -> str:
     for library in LIBRARIES:
         digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
     for name, path in sorted(files.items()):
-        digest.update(f"{name}\n{_meaning(path)}\n".encode())
+        digest.update(f"{name}\n{meaning(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _meaning(path: Path) -> str:
+def meaning(path: Path) -> str:
+    """The code of a file, without what may change without changing a result."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

@@ -7,6 +7,7 @@ split is put through the transform graph once, as serving would, and kept.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,13 @@ import tensorflow_transform as tft
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.preprocessing import vocabulary_sizes
 from ncs4cvr.models.raw_columns import raw_spec
+from ncs4cvr.pipeline.recipe_parts import for_transform
 from ncs4cvr.schemas.recipe import Recipe
+from quality_parts import finished
+from quality_parts.finished import NoRun
 
 USER, RAW = "(user)", "(raw) "  # names that no column has
 BLOCK = 8192
-
-
-class NoRun(Exception):
-    """There is no finished run to take the examples from; says the command that makes it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Data:
     Attributes:
       graph, raw: folders of the run's artifacts.
       rows: folder of the kept arrays.
-      fingerprint: digest of the examples.
+      fingerprint: digest of the examples and of all that decides how they are transformed.
     """
 
     graph: Path
@@ -88,7 +88,7 @@ class Data:
 
     @staticmethod
     def of_run(recipe: Recipe, run: Path, kept: Path, command: str) -> Data:
-        """The newest examples of a run.
+        """The examples and the graph of the last run whose Transform finished.
 
         Args:
           recipe: the run's.
@@ -99,13 +99,9 @@ class Data:
         Raises:
           NoRun: there are none, or they were made with other features; says the command.
         """
-        made = run / "artifacts"
-        graph = _newest(made / "Transform" / "transform_graph", "saved_model.pb", command)
-        raw = _newest(made / "VideoLogExampleGen" / "examples", "*.gz", command)
-        digest = hashlib.sha256()
-        for file in (*sorted(graph.rglob("vocabulary_*")), *sorted(raw.rglob("Split-*/*.gz"))):
-            digest.update(file.read_bytes())
-        fingerprint = digest.hexdigest()[:12]
+        of = ("transform_graph", "examples")
+        graph, raw = finished.artifacts(run, "Transform", of, command)
+        fingerprint = _fingerprint(recipe, graph, raw)
         data = Data(graph, raw, kept / f"data-{fingerprint}", fingerprint)
         known = data.transform_graph().transformed_feature_spec()
         missing = {f.name for f in recipe.features} - known.keys()
@@ -139,11 +135,20 @@ class Data:
         return Rows.load(path)
 
 
-def _newest(folder: Path, holds: str, command: str) -> Path:
-    found = [f for f in folder.glob("*") if f.name.isdigit() and any(f.rglob(holds))]
-    if not found:
-        raise NoRun(f"no {holds} in {folder}; make them: {command}")
-    return max(found, key=lambda f: int(f.name))
+def _fingerprint(recipe: Recipe, graph: Path, raw: Path) -> str:
+    """Of the examples, and of what the graph and this recipe make of them.
+
+    The graph itself differs from run to run by the paths in it: it is known by its vocabularies
+    and by what the analysis was made from, its code included.
+    """
+    digest = hashlib.sha256()
+    for file in (*sorted(graph.rglob("vocabulary_*")), *sorted(raw.rglob("Split-*/*.gz"))):
+        digest.update(file.read_bytes())
+    # components.analysis writes it; importing that brings TFX, which would count as memory here.
+    made_from = json.loads((graph / "analysis.json").read_text(encoding="utf-8"))["made_from"]
+    digest.update(json.dumps(made_from, sort_keys=True).encode())
+    digest.update(for_transform(recipe).to_json().encode())  # which columns are taken
+    return digest.hexdigest()[:12]
 
 
 def _transformed(recipe: Recipe, graph: tft.TFTransformOutput, raw: Path) -> Rows:

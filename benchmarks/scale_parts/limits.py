@@ -114,7 +114,7 @@ def _training(t: Training, ask: Ask, ids: int) -> Iterator[list[str]]:
     held = formulas.table_gb(ask.parameters, formulas.TRAINED)
     peak = formulas.table_gb(ask.parameters, formulas.WARM + formulas.WRITTEN)
     cut = formulas.table_gb(ask.parameters, formulas.WRITTEN_CUT)
-    search = t.search * formulas.pass_hours(ask.impressions, t.examples_s)
+    search = t.search.passes * formulas.pass_hours(ask.impressions, t.examples_s)
     yield [
         "Trainer, memory",
         """every worker holds the whole table and its optimizer state; with `distribution=sharded`

@@ -15,7 +15,7 @@ from beam_parts.page import steps_of
 from beam_parts.steps import STEPS
 from scale_parts.formulas import HOUR_S, MB
 
-NAMES = ("beam", "workers", "overhead", "quality", "serving")
+NAMES = ("beam", "workers", "overhead", "continual", "quality", "serving")
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,34 @@ class BeamStep:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What TicketSearch and joint training need of processors, with the same batches.
+
+    Seconds of processors do not depend on what else the machine did.
+
+    cpu_s: of TicketSearch, soft labels and all, by training rows; least_rows: the fewest with which
+    it was measured. joint_us: of a pass of joint training under tickets, a row.
+    """
+
+    cpu_s: Growth
+    least_rows: int
+    joint_us: float
+
+    @property
+    def passes(self) -> float:
+        """Passes of joint training that cost as much, without start-up."""
+        return 1e6 * self.cpu_s.per_row / self.joint_us
+
+
+@dataclass(frozen=True)
 class Training:
     """How fast workers train, and what they hold.
 
     memory_s: examples a second of one worker with so many cores, from memory. reading_us: of a
     processor, to read and transform a row. kept: the share that two on the same cores keep, at this
-    batch, at most 1. search: its seconds by those of Trainer. dense: parameters. base_mb: the run's
-    peak in Trainer. large: parameters of the large table with which two keep kept_large, and
-    kept_cut where it is cut among them. distinct: the share of different ids among a batch's.
+    batch, at most 1. dense: parameters. base_mb: the run's peak in Trainer. large: parameters of
+    the large table with which two keep kept_large, and kept_cut where it is cut among them.
+    distinct: the share of different ids among a batch's.
     """
 
     memory_s: float
@@ -54,7 +74,7 @@ class Training:
     cores: int
     batch: int
     kept: float
-    search: float
+    search: Search
     dense: int
     base_mb: float
     large: int
@@ -70,14 +90,21 @@ class Training:
 
 @dataclass(frozen=True)
 class Judging:
-    """Seconds of the steps after training, and the test rows that they had."""
+    """Seconds of the steps after training in a first run, and the test rows that they had.
+
+    gate_row_s: of ModelGate a test row, where it scores the last blessed model, too; start-up is in
+    it. gate_runs: of how many runs that is the median.
+    """
 
     rows: int
     seconds: Mapping[str, float]
+    gate_row_s: float
+    gate_runs: int
 
     def hours(self, step: str, rows: float) -> float:
-        """Of a step, if it grows with the rows."""
-        return self.seconds[step] / self.rows * rows / HOUR_S
+        """Of a step, if it grows with the rows; of ModelGate as it is night by night."""
+        row_s = self.gate_row_s if step == "ModelGate" else self.seconds[step] / self.rows
+        return row_s * rows / HOUR_S
 
 
 @dataclass(frozen=True)
@@ -142,7 +169,7 @@ def grouped_mb(told: Mapping[str, Any], step: str, way: str) -> float:
 
 
 def training(every: Mapping[str, Any]) -> Training:
-    """Of beam, overhead, quality and workers.json (there the largest batch, nothing cut yet)."""
+    """Of all but serving.json (of workers.json the largest batch, nothing cut yet)."""
     turns = every["workers"]["turns"]
     batch = max(turn["batch_size"] for turn in turns)
     of_batch = [turn for turn in turns if turn["batch_size"] == batch]
@@ -163,7 +190,7 @@ def training(every: Mapping[str, Any]) -> Training:
         int(every["workers"]["about"]["machine"].split(" x ")[0]),
         batch,
         min(1.0, kept(mine, "workers")),
-        steps["TicketSearch"]["seconds"] / steps["Trainer"]["seconds"],
+        _search(every),
         models[0]["dense_params"],
         steps["Trainer"]["peak_mb"],
         large[0]["one"]["parameters"],
@@ -173,12 +200,36 @@ def training(every: Mapping[str, Any]) -> Training:
     )
 
 
+def _search(every: Mapping[str, Any]) -> Search:
+    """Of continual.json's runs that searched, and of workers.json with the recipe's batch."""
+    cells = [cell for cell in every["continual"]["cells"] if cell["tickets"]["searched"]]
+    found: dict[int, list[float]] = {}
+    for cell in cells:
+        found.setdefault(cell["start"]["rows"], []).append(
+            cell["steps_processor_s"]["TicketSearch"]
+        )
+    turns = [t for t in every["workers"]["turns"] if t["tickets"] and not t["table"]]
+    batch = min(turn["batch_size"] for turn in turns)
+    joint_ms = [t["one"]["cpu_ms_a_step"] for t in turns if t["batch_size"] == batch]
+    return Search(
+        growth([(rows, statistics.median(cpu_s)) for rows, cpu_s in found.items()]),
+        min(found),
+        1e3 * statistics.median(joint_ms) / batch,
+    )
+
+
 def judging(every: Mapping[str, Any]) -> Judging:
-    """Of overhead.json; the test rows are those of the default log in beam.json."""
+    """Of overhead.json; the test rows are those of the default log in beam.json.
+
+    ModelGate's are of continual.json without its first day, which has no earlier model.
+    """
     rows = next(cell["test_rows"] for cell in every["beam"]["cells"] if cell["scale"] == 1)
     steps = {step["name"]: step["seconds"] for step in every["overhead"]["run"]["timeline"]}
     names = ("Evaluator", "ModelGate", "ServingCheck", "Pusher")
-    return Judging(rows, {name: steps[name] for name in names})
+    cells = every["continual"]["cells"]
+    first = min(cell["day"] for cell in cells)
+    gate = [c["steps_s"]["ModelGate"] / c["test_rows"] for c in cells if c["day"] > first]
+    return Judging(rows, {name: steps[name] for name in names}, statistics.median(gate), len(gate))
 
 
 def serving(every: Mapping[str, Any]) -> Serving:

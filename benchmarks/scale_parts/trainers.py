@@ -19,11 +19,20 @@ def part(t: Training, ask: Ask) -> Iterator[str]:
         {t.cores} cores trains {t.memory_s:,.0f} examples/s from memory; two workers on the same
         cores keep {t.kept:.2f} of it (not more than 1 is counted). Reading and transforming a row
         takes {t.reading_us:.0f} µs of a processor more ([beam.md](benchmarks/beam.md)):
-        {t.examples_s:,.0f} examples/s from files, computed. A search took {t.search:.1f} times the
-        seconds of Trainer (overhead.json). With a table of {t.large:,.0f} parameters two workers
-        keep {t.kept_large:.2f} if each has it whole, and {t.kept_cut:.2f} if it is cut among them
-        (`distribution=sharded`). More than two workers, and workers on machines of their own, were
-        not measured: the share of the small table is taken for any number."""
+        {t.examples_s:,.0f} examples/s from files, computed. With a table of {t.large:,.0f}
+        parameters two workers keep {t.kept_large:.2f} if each has it whole, and {t.kept_cut:.2f} if
+        it is cut among them (`distribution=sharded`). More than two workers, and workers on
+        machines of their own, were not measured: the share of the small table is taken for any
+        number."""
+    )
+    yield prose(
+        f"""A search counts as {t.search.passes:.1f} passes of joint training, by what a row costs
+        in each. Measured, of processors, with the default recipe: TicketSearch
+        {1e6 * t.search.cpu_s.per_row:,.0f} µs a row, and {t.search.cpu_s.start:.0f} s without rows
+        (continual.json, {t.search.least_rows:,} to {t.search.cpu_s.rows:,} training rows); a pass
+        of joint training under tickets {t.search.joint_us:,.0f} µs (workers.json). A search is
+        `rounds` + 1 passes with a network a task, and with soft labels predicts all rows after
+        each. Trainer makes more than one pass where that helps; one is computed."""
     )
     yield prose(
         f"""Computed: hours of one = passes x rows / examples/s / 3600; workers = hours of one /
@@ -40,7 +49,7 @@ def part(t: Training, ask: Ask) -> Iterator[str]:
     for name, passes, copies, written in (
         ("Trainer, one pass", 1.0, formulas.TRAINED, formulas.WRITTEN),
         ("Trainer, one pass, warm start", 1.0, formulas.WARM, formulas.WRITTEN),
-        ("TicketSearch", t.search, formulas.SEARCHED, 0),
+        ("TicketSearch", t.search.passes, formulas.SEARCHED, 0),
     ):
         count = formulas.trainers(passes * one, t.kept, ask.hours)
         for cut in (False, True):

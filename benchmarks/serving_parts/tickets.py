@@ -6,6 +6,8 @@ many fields as give the wanted number of inputs, side by side; its examples stay
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ncs4cvr.models.packed.asset import Layer, Towers
 from ncs4cvr.models.packed.layers import masked_layers
 from ncs4cvr.models.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
+from quality_parts import cells
 from quality_parts.data import Data
 
 REMOVED = (0.5, 0.8, 0.9, 0.95, 0.98)
@@ -54,6 +57,8 @@ def trained(
 ) -> dict[float, Trained]:
     """{removed share: joint model}, searched and trained at the first call, then kept.
 
+    Kept are those of these examples, this recipe and this code.
+
     One search prunes to every sparsity of REMOVED in turn, an epoch a round; under the tickets of
     each a joint model is trained for one epoch from the search's start.
 
@@ -66,9 +71,10 @@ def trained(
     cut = _cut(size, recipe).replace(ticket_block=block)
     made = {}
     found = None
+    of_training = _digest(cut, data)
     for removed in REMOVED:
         of = f"{size.name}-{round(100 * removed)}" + (f"-block{block}" if block > 1 else "")
-        path = kept / f"{of}-{data.fingerprint}.npz"
+        path = kept / f"{of}-{of_training}.npz"
         if not path.exists():
             found = found or _searched(cut, data)
             _save(path, _joint(cut, data, found, removed))
@@ -92,6 +98,13 @@ def _cut(size: Size, recipe: Recipe) -> Recipe:
         tower=(),
         seed=SEED,
     )
+
+
+def _digest(recipe: Recipe, data: Data) -> str:
+    """Of all that search and training depend on."""
+    code = [cells.code_digest(), cells.meaning(Path(__file__))]
+    facts = [data.fingerprint, cells.recipe_facts(recipe), *code]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def _searched(recipe: Recipe, data: Data) -> dict[float, Tickets]:

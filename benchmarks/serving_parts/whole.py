@@ -12,7 +12,6 @@ from ncs4cvr.components.serving_replay import FEEDS, Model
 from ncs4cvr.models import trained
 from ncs4cvr.models.export_again import export_again
 from ncs4cvr.models.metrics import own_rows
-from ncs4cvr.pipeline.run_folder import newest_artifact
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
 from serving_parts import cpp, variants
@@ -22,16 +21,19 @@ CANDIDATES = 500
 CALLS, WARMUP, LOADS = 4, 2, 5
 
 
-def rows(run: Path, kept: Path, program: Path, rounds: int) -> list[dict]:
+def rows(
+    model_run: Path, raw: Path, run: Path, kept: Path, program: Path, rounds: int
+) -> list[dict]:
     """Bytes and AUC of both exports, seconds to load, and requests of 1 user, 500 candidates.
 
     Args:
-      run: folder of a finished run.
+      model_run: the model, as the Trainer left it.
+      raw: the examples that it was trained on.
+      run: folder of its run.
       kept: for the exports.
       program: built from score.cc.
       rounds: timed turns.
     """
-    model_run = newest_artifact(run, "Trainer/model_run")
     recipe = trained.recipe_of(str(model_run))
     folders = {}
     for name in (PLAIN, PACKED):
@@ -40,7 +42,7 @@ def rows(run: Path, kept: Path, program: Path, rounds: int) -> list[dict]:
             kept.mkdir(parents=True, exist_ok=True)
             artifacts = str(run / "artifacts")
             export_again(str(model_run), artifacts, str(folders[name]), {}, name == PLAIN)
-    examples = _test_examples(run, recipe)
+    examples = _test_examples(raw, recipe)
     found = [
         {**{"kind": "whole", "variant": name, "recipe": recipe.name}, **facts}
         for name, facts in _facts(folders, examples, recipe, program).items()
@@ -103,10 +105,9 @@ def _case(folder: Path, signature: str, rows: list[bytes], calls: int = 1) -> cp
     return cpp.case(str(folder), signature, columns, calls)
 
 
-def _test_examples(run: Path, recipe: Recipe) -> list[bytes]:
+def _test_examples(raw: Path, recipe: Recipe) -> list[bytes]:
     """All serialized examples of the test split."""
-    folder = newest_artifact(run, "VideoLogExampleGen/examples")
-    files = sorted(str(f) for f in (folder / f"Split-{recipe.log.splits[-1].name}").glob("*"))
+    files = sorted(str(f) for f in (raw / f"Split-{recipe.log.splits[-1].name}").glob("*"))
     return list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
 
 

@@ -26,6 +26,50 @@ def test_the_dense_parameters_are_those_of_kuairand_whatever_the_order_of_the_ro
         assert sources.training({**every, "quality": rows}).dense == 5
 
 
+def test_a_search_is_as_many_passes_as_its_rows_cost_times_those_of_joint_training(told):
+    from scale_parts import page, sources
+    from scale_parts.formulas import Ask
+
+    def searched(rows, cpu_s):
+        """A run of continual.json."""
+        steps = {"steps_processor_s": {"TicketSearch": cpu_s}, "steps_s": {"ModelGate": 1.0}}
+        about = {"day": f"{rows}", "test_rows": 100, "tickets": {"searched": True}}
+        return {**about, **steps, "start": {"from": "", "rows": rows}}
+
+    every = {name: json.loads((DOCS / f"{name}.json").read_text()) for name in sources.NAMES[1:]}
+    every["beam"] = told
+    # 10 s of start-up and 250 µs a row; joint training needs 25.6 ms / 512 rows = 50 µs.
+    cells = [searched(n, 10 + 250e-6 * n) for n in (40_000, 80_000, 160_000)]
+    every["continual"] = {"about": told["about"], "cells": cells}
+    # A pass takes 1 / 50,000 s + 20 / 2 µs a row: 30 hours of 3.6e9 rows.
+    one = {"examples_s": 50_000.0, "cpu_ms_a_step": 25.6}
+    every["workers"]["turns"] = [
+        {**turn, "one": {**turn["one"], **one}} for turn in every["workers"]["turns"]
+    ]
+    steps = {step["name"]: step for step in every["overhead"]["run"]["timeline"]}
+    for trainer in (1.0, 100.0):  # has passes and an export of its own
+        steps["Trainer"]["seconds"] = trainer
+        text = page.page(every, Ask(impressions=3.6e9, hours=1e9), 50, 100_000)
+        assert "| Trainer, one pass | 30.0 | 1 |" in text
+        assert "| TicketSearch | 150.0 | 1 |" in text
+        assert "| 150.0 hours of one worker |" in text
+
+
+def test_the_model_gate_is_measured_where_it_scores_the_last_blessed_model_too(told):
+    from scale_parts import sources
+
+    def cell(day, seconds):
+        return {"day": day, "test_rows": 1000, "steps_s": {"ModelGate": seconds}}
+
+    every = {name: json.loads((DOCS / f"{name}.json").read_text()) for name in sources.NAMES[1:]}
+    cells = [cell("2000-01-01", 1.0), *(cell("2000-01-02", s) for s in (2.0, 3.0, 7.0))]
+    judged = sources.judging({**every, "beam": told, "continual": {"cells": cells}})
+    assert judged.hours("ModelGate", 1.2e6) == pytest.approx(1.0)  # 3 ms a row, 1,200,000 rows
+    seconds = {s["name"]: s["seconds"] for s in every["overhead"]["run"]["timeline"]}
+    # 100 test rows in told
+    assert judged.hours("Evaluator", 100) == pytest.approx(seconds["Evaluator"] / 3600)
+
+
 @pytest.mark.parametrize("rings", [1, 2])
 def test_an_exchange_that_takes_as_long_as_the_arithmetic_fills_the_network(rings):
     from scale_parts import formulas
@@ -138,8 +182,10 @@ def test_ids_of_an_example_are_those_of_the_recipe():
 
 
 def test_a_worker_that_reads_from_files_trains_slower_by_the_readers_time():
-    from scale_parts.sources import Training
+    from beam_parts.growth import growth
+    from scale_parts.sources import Search, Training
 
     # 10 ms for a thousand rows from memory, and 20 ms of a processor of two to read them.
-    worker = Training(1e5, 20.0, 2, 512, 0.9, 2.0, 1000, 100.0, 10**8, 0.9, 0.8, 0.1)
+    search = Search(growth([(1, 1.0), (2, 2.0)]), 1, 1.0)
+    worker = Training(1e5, 20.0, 2, 512, 0.9, search, 1000, 100.0, 10**8, 0.9, 0.8, 0.1)
     assert worker.examples_s == pytest.approx(1000 / (0.010 + 0.010))

@@ -112,7 +112,8 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
              "lies before 7", "whole ones", world="model"),
         # -- clean ---------------------------------------------------------------------------
         case("clean: no run", "clean mine.py --root elsewhere", USAGE, "elsewhere/small",
-             "it has no folder `artifacts`", "--root of the runs named", files={"mine.py": recipe()}),
+             "it has no folder `artifacts`", "--root of the runs named",
+             files={"mine.py": recipe()}),
         case("clean: no run to keep", "clean mine.py --keep 0", USAGE, "--keep 0",
              "the next run needs the last one", "keep 1 or more", files={"mine.py": recipe()}),
         case("clean: somebody at work", "clean mine.py", FAULT,
