@@ -114,7 +114,6 @@ RECIPE = Recipe(
     ),
     slices=("sex",),
     hidden=(256, 128, 64),
-    search_epochs=6,  # after one pass over so few rows many weights lie near their start
     batch_size=2048,
     dropout=0.3,
     max_epochs=20,

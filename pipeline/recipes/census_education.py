@@ -26,6 +26,4 @@ RECIPE = dataclasses.replace(
         Gate("income_calibration", at_least=0.8, at_most=1.25),
         Gate("degree_calibration", at_least=0.8, at_most=1.25),
     ),
-    keep=0.05,
-    search_epochs=4,
 )
