@@ -73,6 +73,12 @@ def write_tiny_days(folder: Path, days: int = 7) -> Path:
     return recipe
 
 
+@pytest.fixture(scope="session")
+def tiny_days():
+    """`write_tiny_days`, for fixtures of whole modules."""
+    return write_tiny_days
+
+
 @pytest.fixture
 def tiny_recipe_file(tmp_path):
     return write_tiny_log(tmp_path / "log")

@@ -1,6 +1,5 @@
 """Five days on a log with a file a day, each warm from the one before; killed on the third."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -24,13 +23,8 @@ CLI = "import sys; from ncs4cvr.pipeline.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location(
-        "shared", Path(__file__).parents[1] / "conftest.py"
-    )
-    shared = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shared)
-    return shared.write_tiny_days(tmp_path_factory.mktemp("days") / "log", days=10)
+def recipe(tmp_path_factory, tiny_days):
+    return tiny_days(tmp_path_factory.mktemp("days") / "log", days=10)
 
 
 DAYS = [f"2022-01-{day:02}" for day in range(6, 11)]

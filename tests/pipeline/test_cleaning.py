@@ -3,12 +3,12 @@
 import shutil
 from pathlib import Path
 
-import days_of_stubs
 import pytest
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import Artifact
 from tfx.orchestration import metadata
 
+import days_of_stubs
 from ncs4cvr.components import checksums, versions
 from ncs4cvr.pipeline import checkup, cleaning, create, history, lock, recovery
 from ncs4cvr.pipeline.cli import main

@@ -1,8 +1,6 @@
 """Two small days of the real pipeline, `ncs4cvr clean`, and what comes after it."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,8 @@ SETTINGS = ("warm_start=on", "search_every_days=4", "analyze_every_days=4", "dri
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location(
-        "shared", Path(__file__).parents[1] / "conftest.py"
-    )
-    shared = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shared)
-    return shared.write_tiny_days(tmp_path_factory.mktemp("days") / "log", days=8)
+def recipe(tmp_path_factory, tiny_days):
+    return tiny_days(tmp_path_factory.mktemp("days") / "log", days=8)
 
 
 def run(recipe, day):
