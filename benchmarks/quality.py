@@ -161,6 +161,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--replicates", type=int, default=1000, help="of the bootstrap (1000)")
     p.add_argument("--any-code", action="store_true", help="take results of other code, too")
     p.add_argument("--page-only", action="store_true", help="make nothing, show what is there")
+    p.add_argument(
+        "--validation",
+        action="store_true",
+        help="show the validation split, to choose by, and not the test split; writes no page",
+    )
     p.add_argument("--docs", help=f"where the page goes (default: {DOCS}; none with --quick)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in run")
     return p

@@ -49,31 +49,34 @@ def write(report: Report) -> None:
     if not rows:
         print("quality: no model was made, so there is nothing to show", file=sys.stderr)
         return
-    test = report.data.split(recipe, recipe.log.splits[-1].name)
-    compared = results.differences(recipe, cells, test, report.options.replicates)
-    taught = results.differences(recipe, cells, test, report.options.replicates, SOFT)
+    options = report.options
+    split = "validation" if options.validation else "test"
+    judged = report.data.split(recipe, recipe.log.splits[-2 if options.validation else -1].name)
+    compared, taught = (
+        results.differences(recipe, cells, judged, options.replicates, ours, split)
+        for ours in (results.OURS, SOFT)
+    )
     train = report.data.split(recipe, recipe.log.splits[0].name)
     costs = results.search_costs(recipe, report.cells, len(train.users))
     text = "\n".join(
         [
-            *tables.head(report, test, made_by()),
-            *tables.quality(recipe, rows),
+            *tables.head(report, judged, split, made_by()),
+            *tables.quality(recipe, rows, split),
             *tables.compared(recipe, compared),
             *tables.compared(recipe, taught, SOFT),
         ]
     )
     print(text)
-    where = report.options.docs or ("" if report.options.quick else str(DOCS))
-    if not where:
+    where = options.docs or ("" if options.quick else str(DOCS))
+    if not where or options.validation:
         return
     folder = Path(where)
     folder.mkdir(parents=True, exist_ok=True)
     from quality_parts import pictures
 
     curve = results.rows(recipe.name, report.curve)
-    options = report.options
     by_sparsity = results.differences_by_sparsity(
-        recipe, cells, report.curve, test, options.replicates
+        recipe, cells, report.curve, judged, options.replicates
     )
     drawn = pictures.draw(recipe, cells, rows, compared, curve, folder)
     shown = {name: f"\n![{says}]({name})" for name, says in drawn}

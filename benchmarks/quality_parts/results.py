@@ -65,18 +65,23 @@ def judged_outputs(recipe: Recipe) -> list[str]:
 
 
 def differences(
-    recipe: Recipe, cells: Sequence[Cell], test: Rows, replicates: int, ours: str = OURS
+    recipe: Recipe,
+    cells: Sequence[Cell],
+    judged: Rows,
+    replicates: int,
+    ours: str = OURS,
+    split: str = "test",
 ) -> list[dict[str, Any]]:
     """A model against every other, by output: see `bootstrap.difference`.
 
-    Only seeds that both models have are compared.
+    Only seeds that both models have are compared, on the rows of `split`, which are `judged`.
     """
     made = {(c.model, c.recipe.seed): c for c in cells if c.stored(any_code=True)}
     if not any(model == ours for model, _ in made):
         return []
-    labels, count = test.labels(recipe), int(test.users.max()) + 1
+    labels, count = judged.labels(recipe), int(judged.users.max()) + 1
     predicted = {
-        key: metrics.outputs_of(recipe, cell.predictions("test")) for key, cell in made.items()
+        key: metrics.outputs_of(recipe, cell.predictions(split)) for key, cell in made.items()
     }
     names = [n for n in dict.fromkeys(model for model, _ in made) if n != ours]
     found = []
@@ -84,7 +89,7 @@ def differences(
         if recipe.metric_of(output) != "auc":
             continue
         mask = metrics.own_rows(output, labels)
-        y, users = labels[output.label][mask], test.users[mask]
+        y, users = labels[output.label][mask], judged.users[mask]
         scores = {key: p[output.name][mask] for key, p in predicted.items()}
         whole = {k: metrics.weighted_auc(y, s, _ones(count), users)[0] for k, s in scores.items()}
         drawn = replicated_aucs(y, scores, users, count, replicates)

@@ -29,17 +29,17 @@ def decimal(value: float, places: int = 4, signed: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def head(report: Any, test: Any, machine: str) -> list[str]:
+def head(report: Any, judged: Any, split: str, machine: str) -> list[str]:
     """What was run, on what."""
     seeds = sorted({c.recipe.seed for c in report.cells})
     recipe = report.plan.recipe
-    users = int(test.users.max()) + 1
-    by = "every row is its own user" if users == len(test.users) else f"{users:,} users"
+    count, users = len(judged.users), int(judged.users.max()) + 1
+    by = "every row is its own user" if users == count else f"{users:,} users"
     lines = [
         f"## {recipe.name}",
         "",
         f"{machine}.",
-        f"Seeds {', '.join(map(str, seeds))}. Test split: {len(test.users):,} rows, {by}.",
+        f"Seeds {', '.join(map(str, seeds))}. {split.capitalize()} split: {count:,} rows, {by}.",
         "",
     ]
     for name, why in report.left_out.items():
@@ -47,12 +47,13 @@ def head(report: Any, test: Any, machine: str) -> list[str]:
     return lines
 
 
-def quality(recipe: Recipe, rows: Rows) -> list[str]:
+def quality(recipe: Recipe, rows: Rows, split: str = "test") -> list[str]:
     """AUC and GAUC of every output: mean and standard deviation over seeds."""
     names = [f"{o}_auc" for o in judged_outputs(recipe)]
     names += [f"{o}_gauc" for o in judged_outputs(recipe) if f"{o}_gauc" in rows[0]["metrics"]]
     names += [n for n in rows[0]["metrics"] if n.endswith("_mse")]
-    return ["Test split, mean ± standard deviation over seeds:", "", *_metrics(rows, names)]
+    title = f"{split.capitalize()} split, mean ± standard deviation over seeds:"
+    return [title, "", *_metrics(rows, names, split)]
 
 
 def probabilities(recipe: Recipe, rows: Rows) -> list[str]:
@@ -65,9 +66,9 @@ def probabilities(recipe: Recipe, rows: Rows) -> list[str]:
     return ["### Probabilities", "", *_metrics(rows, names)]
 
 
-def _metrics(rows: Rows, names: Sequence[str]) -> list[str]:
+def _metrics(rows: Rows, names: Sequence[str], split: str = "test") -> list[str]:
     lines = []
-    for model, own in by_model(rows).items():
+    for model, own in by_model(rows, split).items():
         cells = []
         for name in names:
             mean, sd = mean_and_sd([row["metrics"][name] for row in own])
