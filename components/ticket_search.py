@@ -11,6 +11,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from ncs4cvr.components import unfinished
 from ncs4cvr.components.artifacts import TaskTickets
 
 
@@ -23,14 +24,14 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the tickets into the output artifact."""
+        """Writes the tickets into the output artifact; goes on with a search that was cut off."""
         self._log_startup(input_dict, output_dict, exec_properties)
 
         def split(name: str) -> str:
             uri = artifact_utils.get_split_uri(input_dict["examples"], exec_properties[name])
             return os.path.join(uri, "*")
 
-        last_run = input_dict.get("last_run")
+        last_run, checkpoints = input_dict.get("last_run"), exec_properties["checkpoints"]
         # TensorFlow is loaded where the search runs, not where the pipeline is compiled.
         trainer = importlib.import_module("ncs4cvr.models.trainer")
         trainer.search_fn(
@@ -40,7 +41,9 @@ class Executor(base_executor.BaseExecutor):
             artifact_utils.get_single_uri(input_dict["transform_graph"]),
             artifact_utils.get_single_uri(output_dict["tickets"]),
             artifact_utils.get_single_uri(last_run) if last_run else "",
+            unfinished.checkpoint(checkpoints, input_dict, exec_properties),
         )
+        unfinished.forget(checkpoints)
 
 
 class TicketSearchSpec(types.ComponentSpec):
@@ -49,6 +52,7 @@ class TicketSearchSpec(types.ComponentSpec):
     PARAMETERS = {
         "recipe": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
+        "checkpoints": ExecutionParameter(type=str),
         "train_split": ExecutionParameter(type=str),
         "valid_split": ExecutionParameter(type=str),
     }
@@ -71,6 +75,7 @@ class TicketSearch(base_component.BaseComponent):
       last_run: the last pushed model's, whose tickets may be kept.
       recipe: the recipe as JSON.
       code_version: of the model code, for TFX's cache.
+      checkpoints: folder for the checkpoints of unfinished searches.
       train_split, valid_split: names of the splits.
     """
 
@@ -84,6 +89,7 @@ class TicketSearch(base_component.BaseComponent):
         *,
         recipe: str,
         code_version: str,
+        checkpoints: str,
         last_run: types.BaseChannel | None = None,
         train_split: str = "train",
         valid_split: str = "validate",
@@ -94,6 +100,7 @@ class TicketSearch(base_component.BaseComponent):
             last_run=last_run,
             recipe=recipe,
             code_version=code_version,
+            checkpoints=checkpoints,
             train_split=train_split,
             valid_split=valid_split,
             tickets=types.Channel(type=TaskTickets),

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import os
-import re
-import time
 from typing import Any
 
-import tensorflow as tf
 from tfx import types
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.dsl.components.base import base_component, executor_spec
@@ -19,15 +14,11 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.utils import io_utils
 
-from ncs4cvr.components import analysis, checksums
+from ncs4cvr.components import analysis, unfinished
 from ncs4cvr.components.artifacts import TRAINED_TO, TaskTickets
 from ncs4cvr.schemas.recipe import Recipe
 
 RUN_FN = "ncs4cvr.models.trainer.run_fn"
-KEY = re.compile("[0-9a-f]{16}")  # the name of a training's folder of checkpoints
-UNUSED_DAYS = 7  # after which nobody goes on from a checkpoint
-
-log = logging.getLogger("ncs4cvr")
 
 
 class Executor(GenericExecutor):
@@ -43,7 +34,7 @@ class Executor(GenericExecutor):
         if recipe.analyze_every_days:
             graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
             io_utils.copy_dir(graph, os.path.join(run.uri, analysis.GRAPH))
-        forget_checkpoints(config["checkpoints"])
+        unfinished.forget(config["checkpoints"])
 
     def _GetFnArgs(self, input_dict, output_dict, exec_properties):
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
@@ -51,36 +42,10 @@ class Executor(GenericExecutor):
         for key in ("tickets", "last_run"):
             if input_dict.get(key):
                 config[key] = artifact_utils.get_single_uri(input_dict[key])
-        # The same inputs and recipe give the same folder, so a stopped training is found again.
-        uris = {key: [a.uri for a in artifacts] for key, artifacts in input_dict.items()}
-        what = json.dumps([uris, exec_properties], sort_keys=True, default=str)
-        key = hashlib.sha256(what.encode()).hexdigest()[:16]
-        config["checkpoint"] = os.path.join(config["checkpoints"], key)
+        where = unfinished.checkpoint(config["checkpoints"], input_dict, exec_properties)
+        config["checkpoint"] = where
         fn_args.custom_config = config
         return fn_args
-
-
-def forget_checkpoints(folder: str) -> None:
-    """Removes what trainings left that were cut off and not taken up again for UNUSED_DAYS.
-
-    Of younger ones another run may be at work. What cannot be removed stays: training went well.
-    """
-    gfile = tf.io.gfile
-    try:
-        names = gfile.listdir(folder) if gfile.exists(folder) else []
-        for name in (each.rstrip("/") for each in names):  # a bucket's folders end so
-            path = os.path.join(folder, name)
-            if KEY.fullmatch(name) and time.time() - _written(path) > UNUSED_DAYS * 86_400:
-                checksums.remove(path)
-                log.info("removed %s, of a training that was cut off", path)
-    except (OSError, tf.errors.OpError) as error:
-        log.warning("old checkpoints in %s stay: %s", folder, error)
-
-
-def _written(folder: str) -> float:
-    """When something in a folder, or its list of files, last changed; seconds since 1970."""
-    files = (os.path.join(at, name) for at, _, names in tf.io.gfile.walk(folder) for name in names)
-    return max(tf.io.gfile.stat(path).mtime_nsec for path in (folder, *files)) / 1e9
 
 
 class TrainerSpec(types.ComponentSpec):

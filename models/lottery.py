@@ -14,6 +14,7 @@ from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.keys import Words
 from ncs4cvr.models.ranker import Ranker
 from ncs4cvr.models.search import Round, RoundEnd, best_round, keep_schedule, search
+from ncs4cvr.models.search_state import SearchState
 from ncs4cvr.models.shards import whole
 from ncs4cvr.models.soft_labels import SoftLabels
 from ncs4cvr.models.sparsity import Ticket
@@ -43,6 +44,7 @@ def find_tickets(
     rows: int,
     made_from: Mapping[str, Any],
     soft: SoftLabels | None = None,
+    checkpoint: str = "",
 ) -> Tickets:
     """One ticket per task by iterative magnitude pruning with rewinding (section 1.6 of LT4REC).
 
@@ -57,9 +59,10 @@ def find_tickets(
       rows: rows of the training split.
       made_from: facts to keep with the tickets.
       soft: hears what every round says of the training split.
+      checkpoint: folder where a search of the same inputs that was cut off goes on.
     """
-    keeps = keep_schedule(recipe)
-    rounds, start, first = search_rounds(recipe, sizes, train, valid, rows, keeps, soft)
+    keeps, of = keep_schedule(recipe), (sizes, train, valid, rows)
+    rounds, start, first = search_rounds(recipe, *of, keeps, soft, checkpoint)
     chosen = [
         best_round(rounds, task_metric(t, rounds[0].metrics), recipe.ticket_tie)
         for t in recipe.tasks
@@ -80,11 +83,12 @@ def search_rounds(
     rows: int,
     keeps: Sequence[float],
     soft: SoftLabels | None = None,
+    checkpoint: str = "",
 ) -> Search:
     """All rounds of a search, and the common start that they rewind to.
 
     Args:
-      recipe, sizes, train, valid, rows, soft: see `find_tickets`.
+      recipe, sizes, train, valid, rows, soft, checkpoint: see `find_tickets`.
       keeps: the share of connections kept after each round, falling.
     """
     batch, workers = train.no_rows(), train.workers
@@ -95,8 +99,9 @@ def search_rounds(
     copies = starts.build(recipe.replace(sharing="single_task"), sizes, batch, workers)
     tasks = recipe.tasks
     connections = [copies.sharing.connections(t) for t in range(len(tasks))]
-    first: list[list[Ticket]] = []
-    longest = 0
+    full = [sparsity.full_ticket([k.shape for k, _ in c]) for c in connections]
+    state = SearchState(full, len(keeps), checkpoint, workers, soft)
+    longest = max((r.steps for r in state.rounds), default=0)
 
     def rewind(tickets: Sequence[Ticket]) -> None:
         starts.copy_start(joint, copies)
@@ -118,7 +123,7 @@ def search_rounds(
                 break
         longest = max(longest, stop.steps)
         if k == 0:
-            first.extend(draw(tickets, keep) for keep in keeps)
+            state.first = [draw(tickets, keep) for keep in keeps]
         metrics = training.validate(copies, valid)
         if soft:
             soft.add(copies)
@@ -135,9 +140,9 @@ def search_rounds(
     def draw(tickets: Sequence[Ticket], keep: float) -> list[Ticket]:
         return [prune(t, ticket, keep) for t, ticket in enumerate(tickets)]
 
-    full = [sparsity.full_ticket([k.shape for k, _ in c]) for c in connections]
-    rounds = search(full, keeps, rewind=rewind, train=train_round, prune=prune)
-    return Search(rounds, start, first)
+    steps = {"rewind": rewind, "train": train_round, "prune": prune, "after_round": state.keep}
+    rounds = search(state.tickets, keeps, done=state.rounds, **steps)
+    return Search(rounds, start, state.first)
 
 
 def pruned(copies: Ranker, task: int, ticket: Ticket, keep: float) -> Ticket:

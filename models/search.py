@@ -33,6 +33,8 @@ def search(
     rewind: Callable[[Sequence[Ticket]], None],
     train: Callable[[int, Sequence[Ticket]], tuple[Mapping[str, float], int]],
     prune: Callable[[int, Ticket, float], Ticket],
+    done: Sequence[Round] = (),
+    after_round: Callable[[Sequence[Round], Sequence[Ticket]], None] = lambda rounds, tickets: None,
 ) -> list[Round]:
     """Train, prune, rewind: `len(keeps) + 1` rounds, the first with the given tickets.
 
@@ -45,13 +47,16 @@ def search(
       rewind: sets every variable to theta_w, the optimizer to its start and the masks to tickets.
       train: trains round k under its tickets; returns the tasks' validation metrics and its steps.
       prune: task, its ticket, share to keep -> the smaller ticket.
+      done: rounds of a search that was cut off; `tickets` are then those of the next one.
+      after_round: told all rounds until now, and the tickets of the next one.
     """
-    rounds = []
-    for k in range(len(keeps) + 1):
+    rounds = list(done)
+    for k in range(len(rounds), len(keeps) + 1):
         rewind(tickets)
         rounds.append(Round(tickets, *train(k, tickets)))
         if k < len(keeps):
             tickets = [prune(task, ticket, keeps[k]) for task, ticket in enumerate(tickets)]
+        after_round(rounds, tickets)
     return rounds
 
 

@@ -191,9 +191,18 @@ def _scalar(name: str, value: float) -> None:
 
 
 def search_fn(
-    recipe_json: str, train_files: str, valid_files: str, graph: str, out: str, last_run: str = ""
+    recipe_json: str,
+    train_files: str,
+    valid_files: str,
+    graph: str,
+    out: str,
+    last_run: str = "",
+    checkpoint: str = "",
 ) -> None:
-    """TicketSearch calls this: finds one ticket per task, or keeps those of `last_run`."""
+    """TicketSearch calls this: finds one ticket per task, or keeps those of `last_run`.
+
+    A search of the same inputs that was cut off goes on from `checkpoint`, if it is given.
+    """
     recipe = Recipe.from_json(recipe_json)
     arguments = {
         "recipe_json": recipe_json,
@@ -202,6 +211,7 @@ def search_fn(
         "graph": graph,
         "out": out,
         "last_run": last_run,
+        "checkpoint": checkpoint,
     }
     if recipe.in_processes:
         launch.together("search", arguments, recipe)
@@ -210,7 +220,13 @@ def search_fn(
 
 
 def search(
-    recipe_json: str, train_files: str, valid_files: str, graph: str, out: str, last_run: str
+    recipe_json: str,
+    train_files: str,
+    valid_files: str,
+    graph: str,
+    out: str,
+    last_run: str,
+    checkpoint: str,
 ) -> None:
     """What search_fn does, in this process: alone or as one of several workers."""
     recipe = Recipe.from_json(recipe_json)
@@ -239,10 +255,13 @@ def search(
         }
         train, valid = split(train_files), split(valid_files)
         soft = SoftLabels(recipe, train) if recipe.soft_labels == "rounds" else None
-        found = lottery.find_tickets(recipe, sizes, train, valid, train.count(), made_from, soft)
+        of = (sizes, train, valid, train.count())
+        found = lottery.find_tickets(recipe, *of, made_from, soft, checkpoint)
         facts = {**found.facts, soft_labels.FACTS: soft.save(out)} if soft else found.facts
         found = dataclasses.replace(found, facts=facts, words=words)
         workers.meet()  # whose parts are there when the chief says that all is
     if workers.chief:
         dataclasses.replace(found, facts={**found.facts, "decision": decision}).save(out)
+        if decision["searched"] and checkpoint:
+            tf.io.gfile.rmtree(checkpoint)
     workers.part(done=lambda: tf.io.gfile.exists(f"{out}/{FACTS}"))

@@ -259,6 +259,7 @@ def _tickets(
         transform.outputs["transform_graph"],
         recipe=for_search(recipe).to_json(),
         code_version=code_version("ncs4cvr.models.trainer"),
+        checkpoints=places.checkpoints,
         last_run=last_run if recipe.search_every_days else None,
         train_split=train,
         valid_split=validate,

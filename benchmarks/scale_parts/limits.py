@@ -138,9 +138,9 @@ def _training(t: Training, ask: Ask, ids: int) -> Iterator[list[str]]:
     ]
     yield [
         "TicketSearch",
-        "no checkpoint: if a worker dies, the search begins anew; its rounds follow each other",
+        "its rounds follow each other; if a worker dies, the round that it is in begins anew",
         f"{search:,.1f} hours of one worker",
-        "`search_every_days` (built) spares most nights; a checkpoint a round, or a sample of rows",
+        "`search_every_days` (built) spares most nights; a sample of rows",
     ]
     yield [
         "Kubeflow",

@@ -221,6 +221,31 @@ def test_a_training_goes_on_from_a_checkpoint_or_without_a_damaged_one(world, ha
         world.note(f"checkpoint {how}", "trains from the start, ends right", "")
 
 
+@pytest.fixture(scope="module")
+def half_searched(finished):
+    """A snapshot of a search that was killed after its first round's checkpoint."""
+    finished.restore("finished")
+    finished.forget("TicketSearch")
+    function = "tensorflow:train.CheckpointManager.save"
+    status, told = finished.run(kind="kill", function=function, moment="after")
+    assert status == -9, told
+    finished.snapshot("half searched")
+
+
+@pytest.mark.parametrize("how", ["left alone", *HARMS])
+def test_a_search_goes_on_from_a_checkpoint_or_without_a_damaged_one(world, half_searched, how):
+    world.restore("half searched")
+    (data,) = world.run_dir.glob("checkpoints/*/*.data-*")
+    if how != "left alone":
+        harm(data, how)
+    status, told = world.run()
+    world.check_right(status, told)
+    assert ("going on after round 0 of 1" in told) == (how == "left alone")
+    assert list(world.run_dir.glob("checkpoints/*")) == []
+    if how != "left alone":
+        world.note(f"checkpoint of a search {how}", "searches from the start, ends right", "")
+
+
 @pytest.mark.parametrize("how", HARMS)
 @pytest.mark.parametrize("name", ["summary.json", "history.jsonl", "metadata.copy.json"])
 def test_a_damaged_note_is_written_again(world, name, how):

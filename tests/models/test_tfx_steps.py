@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfx import types
 from tfx.types import artifact_utils, standard_artifacts
 
-from ncs4cvr.components import ticket_search
+from ncs4cvr.components import ticket_search, unfinished
 from ncs4cvr.components import trainer as trainer_component
 from ncs4cvr.components.artifacts import TaskTickets
 from ncs4cvr.models import starts, trainer
@@ -235,12 +235,12 @@ def test_a_training_ends_well_where_an_old_checkpoint_cannot_be_removed(
 
     (tmp_path / ("a" * 16)).mkdir()
     os.utime(tmp_path / ("a" * 16), (0, 0))
-    monkeypatch.setattr(trainer_component.checksums, "remove", fails)
-    trainer_component.forget_checkpoints(str(tmp_path))
+    monkeypatch.setattr(unfinished.checksums, "remove", fails)
+    unfinished.forget(str(tmp_path))
     assert "a" * 16 in caplog.text
 
 
-def test_the_search_step_calls_search_fn_with_its_splits(monkeypatch):
+def test_the_search_step_calls_search_fn_with_its_splits_and_a_checkpoint(monkeypatch, tmp_path):
     called = []
     monkeypatch.setattr(trainer, "search_fn", lambda *args: called.append(args))
     inputs = {k: v for k, v in _inputs().items() if k in ("examples", "transform_graph")}
@@ -249,17 +249,18 @@ def test_the_search_step_calls_search_fn_with_its_splits(monkeypatch):
         types.Channel(standard_artifacts.TransformGraph),
         recipe="the recipe",
         code_version="1",
+        checkpoints=str(tmp_path / "checkpoints"),
     )
-    ticket_search.Executor().Do(
-        inputs, {"tickets": [_artifact(TaskTickets, "/out")]}, component.exec_properties
-    )
-    assert called == [
-        (
-            "the recipe",
-            "/examples/Split-train/*",
-            "/examples/Split-validate/*",
-            "/graph",
-            "/out",
-            "",
-        )
-    ]
+    old = tmp_path / "checkpoints" / ("a" * 16)
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    for recipe in ("the recipe", "the recipe", "another"):
+        properties = {**component.exec_properties, "recipe": recipe}
+        outputs = {"tickets": [_artifact(TaskTickets, "/out")]}
+        ticket_search.Executor().Do(inputs, outputs, properties)
+    files = ("/examples/Split-train/*", "/examples/Split-validate/*")
+    assert called[0][:-1] == ("the recipe", *files, "/graph", "/out", "")
+    first, again, another = (args[-1] for args in called)
+    assert os.path.dirname(first) == str(tmp_path / "checkpoints")
+    assert first == again != another
+    assert not old.exists()

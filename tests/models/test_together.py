@@ -90,12 +90,23 @@ def test_two_workers_find_the_tickets_of_one(world, recipe, tmp_path, ways):
 
 
 @WAYS
-def test_two_workers_learn_the_soft_labels_of_one(world, recipe, fn_args, tmp_path, ways):
+def test_two_workers_learn_the_soft_labels_of_one_and_go_on_with_its_search(
+    world, recipe, fn_args, tmp_path, ways
+):
     recipe = recipe.replace(**FIFTY, rounds=1, soft_labels="rounds")
     splits = (f"{world.folder}/train*", f"{world.folder}/valid*", f"{world.folder}/graph")
     for name, changes in (("one", {}), ("two", ways)):
         changed, folder = recipe.replace(**changes), tmp_path / name
-        trainer.search_fn(changed.to_json(), *splits, str(folder / "found"))
+        checkpoint = folder / "search"
+        folder.mkdir()
+        (folder / "a file").touch()
+        with pytest.raises((RuntimeError, tf.errors.OpError)):  # its rounds end well
+            trainer.search_fn(
+                changed.to_json(), *splits, str(folder / "a file"), "", str(checkpoint)
+            )
+        assert list(checkpoint.rglob("*.index"))
+        trainer.search_fn(changed.to_json(), *splits, str(folder / "found"), "", str(checkpoint))
+        assert not checkpoint.exists()
         trainer.run_fn(fn_args(changed, folder, tickets=str(folder / "found")))
     _assert_alike(_weights(tmp_path / "two"), _weights(tmp_path / "one"))
 
