@@ -29,14 +29,14 @@ def complaints(
     """A line for every number of a new day that is off.
 
     Args:
-      days: of the whole window, as YYYYMMDD.
+      days: of the whole window, as YYYYMMDD; new ones without a row, too.
       new: splits whose days are judged.
       change: how many times a day's rows, and the odds of its shares, may be those of the others,
         either way; 0 = not checked.
       auc_change: how far the AUC of a single column may lie from the others'; 0 = not checked.
     """
     for number, day in days.items():
-        others = [other for key, other in days.items() if key != number]
+        others = [other for key, other in days.items() if key != number and other.rows]
         if day.split not in new or len(others) < FEWEST_DAYS:
             continue
         text = str(number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,14 @@ import tensorflow as tf
 from scipy.stats import rankdata
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from ncs4cvr.schemas.log import MISSING
+from ncs4cvr.schemas.log import MISSING, Split
 from ncs4cvr.schemas.recipe import Recipe
 
 DAY = "day"
 BATCH_ROWS = 4096
 MOST_ROWS = 2_000_000  # more are read by sample: the first shards of every split, the same users
-FEW_VALUES = 50  # a column with as many is put in the order of its label's mean, not of its values
+# A column with as many on most days is put in the order of its label's mean, not of its values.
+FEW_VALUES = 50
 BUSIEST = 0.01  # of the users
 DTYPES = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float", schema_pb2.BYTES: "string"}
 TENSORS = {"int": tf.int64, "float": tf.float32, "string": tf.string}
@@ -116,22 +117,28 @@ def _columns(files: Sequence[str], spec: Mapping[str, tf.io.FixedLenFeature]) ->
 
 
 def profile(splits: Mapping[str, Columns], share: float, watched: Watched) -> dict[int, Day]:
-    """day (as YYYYMMDD) -> what it looks like, in order. For the arguments see `read`."""
+    """day (as YYYYMMDD) -> what it looks like, in order; days without a row are not there.
+
+    For the arguments see `read`.
+    """
     days: dict[int, Day] = {}
     before: np.ndarray | None = None
-    for split, columns in splits.items():
-        # Words become numbers once for the split, not once a day.
-        columns = {
+    # Words become numbers once for the split, not once a day.
+    numbers = {
+        split: {
             name: pd.factorize(values)[0] if values.dtype == object else values
             for name, values in columns.items()
         }
+        for split, columns in splits.items()
+        if columns
+    }
+    few = _few(numbers, watched)
+    for split, columns in numbers.items():
         words = {name for name, values in splits[split].items() if values.dtype == object}
-        order = np.argsort(columns[DAY], kind="stable")
-        starts = np.flatnonzero(np.diff(columns[DAY][order], prepend=-1))
-        for part in np.split(order, starts[1:]):
+        for part in _days(columns):
             rows = {name: values[part] for name, values in columns.items()}
             pairs = _pairs(splits[split], part, watched)
-            day = _day(split, rows, words, watched)
+            day = _day(split, rows, words, few, watched)
             shares = dict(day.shares)
             if before is not None:
                 again = int(np.isin(pairs, before).sum())
@@ -143,29 +150,60 @@ def profile(splits: Mapping[str, Columns], share: float, watched: Watched) -> di
     return days
 
 
+def without_rows(splits: Iterable[Split]) -> dict[int, Day]:
+    """Every day of some splits as one on which nothing came."""
+    return {
+        int(str(date).replace("-", "")): Day(split.name, 0, {}, {}, {}, frozenset())
+        for split in splits
+        for date in np.arange(split.first, np.datetime64(split.last) + 1, dtype="datetime64[D]")
+    }
+
+
+def _days(columns: Columns) -> list[np.ndarray]:
+    """The rows of each day, in order."""
+    order = np.argsort(columns[DAY], kind="stable")
+    starts = np.flatnonzero(np.diff(columns[DAY][order], prepend=-1))
+    return np.split(order, starts[1:])
+
+
+def _few(splits: Mapping[str, Columns], watched: Watched) -> set[str]:
+    """Columns that have a few values on most days.
+
+    Each day by itself would not do: a quantity in another unit may have a few values on that day
+    alone, and two ways to put values in order are no two days to compare.
+    """
+    counts: dict[str, list[int]] = {}
+    for columns in splits.values():
+        for part in _days(columns):
+            for name in set(watched.features) & set(columns):
+                counts.setdefault(name, []).append(len(pd.unique(columns[name][part])))
+    return {name for name, found in counts.items() if np.median(found) <= FEW_VALUES}
+
+
 def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:
     """[rows], a hash of user and video."""
     keys = [pd.util.hash_array(columns[name][part]) for name in (watched.user, watched.video)]
     return keys[0] * np.uint64(31) + keys[1]
 
 
-def _day(split: str, rows: Columns, words: set[str], watched: Watched) -> Day:
+def _day(split: str, rows: Columns, words: set[str], few: set[str], watched: Watched) -> Day:
     count = len(rows[DAY])
     features = [name for name in watched.features if name in rows]
     aucs, middles = {}, {}
     labels = dict(_labels(rows, watched))
     for name in features:
         values = rows[name]
-        codes, distinct = pd.factorize(values)
-        if len(distinct) > FEW_VALUES:
+        if name not in few:
             if name in words:
                 continue
             values = np.where(np.isfinite(values), values, -np.inf)
             if (values > 0).any():
                 middles[name] = float(np.median(values[values > 0]))
+        else:
+            values = pd.factorize(values)[0]
         for label, (mine, y) in labels.items():
-            few = codes[mine] if len(distinct) <= FEW_VALUES else None
-            if (found := _auc(y, values[mine] if few is None else _by_mean(few, y))) is not None:
+            ordered = _by_mean(values[mine], y) if name in few else values[mine]
+            if (found := _auc(y, ordered)) is not None:
                 aucs[label, name] = found
     constant = {name for name in features if len(pd.unique(rows[name])) == 1}
     shares = dict(_shares(rows, watched))

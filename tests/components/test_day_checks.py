@@ -118,6 +118,17 @@ def test_a_few_days_are_nothing_to_be_held_against():
     assert len(lines(others=4, rows=10)) == 1
 
 
+def test_a_day_without_rows_is_named_and_no_measure_of_others():
+    empty = Day("test", 0, {}, {}, {}, frozenset())
+    days = {20220101 + n: Day(**USUAL) for n in range(4)}
+    days |= {20220108: empty, 20220109: Day(**{**USUAL, "split": "test", "rows": 10})}
+    first, second = complaints(days, ("test",), 2.0, 0.05)
+    assert first == "rows on 2022-01-08: expected 5,000 to 20,000; came: 0"
+    assert second.startswith("rows on 2022-01-09: expected 5,000 to 20,000")
+    del days[20220101]  # three days with rows
+    assert [line[:18] for line in complaints(days, ("test",), 2.0, 0.05)] == ["rows on 2022-01-08"]
+
+
 def test_what_the_others_do_not_have_is_not_compared():
     assert lines(aucs={("click", "new"): (0.9, 0.01)}, middles={"new": 1.0}) == []
     assert lines(shares={"rows with new": (1, 10_000)}) == []

@@ -99,6 +99,30 @@ def test_the_middle_of_a_quantity_leaves_out_zeros_and_gaps(monkeypatch):
     assert only(price=price).middles == {"price": 4.5}
 
 
+def after_three_days(**odd):
+    """The fourth day, odd in some way, of a split whose others are as they always are."""
+    parts = [columns(day=20220101 + n) for n in range(3)] + [columns(day=20220104, **odd)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return profile({"train": joined}, 1.0, WATCHED)[20220104]
+
+
+def test_a_quantity_is_one_on_the_day_that_cuts_it_to_a_few_values(monkeypatch):
+    """As a length does that comes in minutes instead of milliseconds."""
+    monkeypatch.setattr(day_profile, "FEW_VALUES", 3)
+    day = after_three_days(price=np.array([2, 1] * 4, np.float32))
+    assert day.middles == {"price": 1.5}
+    assert day.aucs["click", "price"][0] == 0  # the lower of both values clicks
+
+
+def test_a_column_of_a_few_values_stays_one_on_the_day_that_brings_many(monkeypatch):
+    monkeypatch.setattr(day_profile, "FEW_VALUES", 3)
+    many = np.arange(8)
+    day = after_three_days(tab=-many, city=np.array([b"c%d" % n for n in many], object))
+    assert "tab" not in day.middles
+    # Every value has a row of its own, whose click is the value's mean.
+    assert day.aucs["click", "tab"][0] == day.aucs["click", "city"][0] == 1
+
+
 def test_a_column_with_one_value_is_constant():
     assert only().constant == {"tab"}
 
@@ -164,3 +188,13 @@ def test_of_a_large_log_the_same_shards_of_every_split_are_read(shards, monkeypa
     assert share == 0.5
     assert {len(each["day"]) for each in splits.values()} == {4}
     assert splits["train"]["user"].tolist() == splits["test"]["user"].tolist() == [0, 0, 1, 1]
+
+
+def test_a_sample_without_a_row_of_a_split_says_that_nothing_came(shards, monkeypatch):
+    """A day of so few rows is odd; it is no reason to break off."""
+    monkeypatch.setattr(day_profile, "MOST_ROWS", 4)
+    with tf.io.TFRecordWriter(shards["test"][0], "GZIP"):
+        pass
+    splits, share = read(shards, 16, schema(), WATCHED)
+    assert set(profile(splits, share, WATCHED)) == {20220101}
+    assert profile(splits, share, WATCHED)[20220101].split == "train"
