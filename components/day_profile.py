@@ -36,13 +36,14 @@ class Watched:
     """What is looked at: names of columns. given: label -> the label it counts only with, or "".
 
     A label that others are given need not be looked at itself: it may be a ratio, or learned by
-    nothing.
+    nothing. plain: keys, clocks and tags, of which no more is asked than whether they stand still.
     """
 
     user: str
     video: str
     given: Mapping[str, str]
     features: tuple[str, ...]
+    plain: tuple[str, ...] = ()
 
     @property
     def needed(self) -> set[str]:
@@ -51,19 +52,23 @@ class Watched:
 
     @staticmethod
     def of(recipe: Recipe) -> Watched:
-        """Labels of 0 and 1 that outputs learn, and those that they are given; features with one
-        value a row that are no key and no clock.
+        """Labels of 0 and 1 that outputs learn, and those that they are given; columns of features
+        that have one value a row, keys, clocks and tags apart.
 
         A label that nothing learns may be as rare as it likes: no model suffers from it.
         """
         log = recipe.log
-        columns = (f.column for f in recipe.features if f.source != "history" and f.kind != "tags")
-        features = dict.fromkeys(c for c in columns if c not in (log.user, log.video, log.time))
+        keys = (log.user, log.video, log.time)
+        rows = [feature for feature in recipe.features if feature.source != "history"]
+        features = dict.fromkeys(
+            f.column for f in rows if f.kind != "tags" and f.column not in keys
+        )
+        plain = dict.fromkeys([*keys, *(f.column for f in rows if f.column not in features)])
         of_log = {label.name: label.given for label in log.labels if not label.over}
         learned = {output.label for output in recipe.outputs} & set(of_log)
         learned |= {of_log[label] for label in learned} & set(of_log)
         given = {label: of_log[label] for label in of_log if label in learned}
-        return Watched(log.user, log.video, given, tuple(features))
+        return Watched(log.user, log.video, given, tuple(features), tuple(plain))
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def read(
       watched: what to read; the day, too.
     """
     types = {f.name: DTYPES[f.type] for f in schema.feature}
-    wanted = watched.needed | set(watched.features)
+    wanted = watched.needed | {*watched.features, *watched.plain}
     spec = {
         name: tf.io.FixedLenFeature([], TENSORS[types[name]], MISSING[types[name]])
         for name in sorted(wanted & set(types))
@@ -205,7 +210,8 @@ def _day(split: str, rows: Columns, words: set[str], few: set[str], watched: Wat
             ordered = _by_mean(values[mine], y) if name in few else values[mine]
             if (found := _auc(y, ordered)) is not None:
                 aucs[label, name] = found
-    constant = {name for name in features if len(pd.unique(rows[name])) == 1}
+    known = [*features, *(name for name in watched.plain if name in rows)]
+    constant = {name for name in known if len(pd.unique(rows[name])) == 1}
     shares = dict(_shares(rows, watched))
     return Day(split, count, shares, aucs, middles, frozenset(constant))
 

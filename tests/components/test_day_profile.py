@@ -49,6 +49,7 @@ def test_labels_and_number_features_of_a_recipe_are_watched_keys_clocks_and_list
     assert watched.given == {"click": "", "conversion": "click"}  # no output learns likes
     assert {"tab", "duration_ms", "user_click_rate", "music_type"} <= set(watched.features)
     assert not {"user_id", "video_id", "time_ms", "tag", "history_video"} & set(watched.features)
+    assert set(watched.plain) == {"user_id", "video_id", "time_ms", "tag"}
 
 
 def test_rows_and_shares_are_counted_on_the_rows_where_they_count():
@@ -125,6 +126,15 @@ def test_a_column_of_a_few_values_stays_one_on_the_day_that_brings_many(monkeypa
 
 def test_a_column_with_one_value_is_constant():
     assert only().constant == {"tab"}
+
+
+def test_a_key_and_a_clock_that_stand_still_are_constant():
+    """As a video's id that is always 0, and times that came as days."""
+    watched = dataclasses.replace(WATCHED, plain=("user", "video", "time"))
+    stuck = columns(video=np.full(8, b"0", object), time=np.full(8, 10**12))
+    (day,) = profile({"train": stuck}, 1.0, watched).values()
+    assert day.constant == {"tab", "video", "time"}
+    assert not any(column in ("user", "video", "time") for _, column in day.aucs)
 
 
 def test_days_are_told_apart_and_pairs_of_the_day_before_are_found_again():
