@@ -77,7 +77,8 @@ class Day:
 
     shares: what -> (hits, rows). aucs: (label, column) -> (the AUC of the column alone, and the
     standard error it has where the column says nothing). middles: column of quantities -> median of
-    those above 0. constant: columns with the same value in all rows.
+    those above 0. constant: columns with the same value in all rows. valued: column -> (rows that
+    have a value, rows).
     """
 
     split: str
@@ -86,6 +87,7 @@ class Day:
     aucs: Mapping[tuple[str, str], tuple[float, float]]
     middles: Mapping[str, float]
     constant: frozenset[str]
+    valued: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 def read(
@@ -149,8 +151,13 @@ def profile(splits: Mapping[str, Columns], share: float, watched: Watched) -> di
                 again = int(np.isin(pairs, before).sum())
                 shares["rows with a user and a video of the day before"] = again, len(part)
             before = pairs
+            valued = {
+                name: (int(_known(splits[split][name][part]).sum()), len(part))
+                for name in (*watched.features, *watched.plain)
+                if name in rows
+            }
             days[int(rows[DAY][0])] = dataclasses.replace(
-                day, rows=len(part) / share, shares=shares
+                day, rows=len(part) / share, shares=shares, valued=valued
             )
     return days
 
@@ -183,6 +190,14 @@ def _few(splits: Mapping[str, Columns], watched: Watched) -> set[str]:
             for name in set(watched.features) & set(columns):
                 counts.setdefault(name, []).append(len(pd.unique(columns[name][part])))
     return {name for name, found in counts.items() if np.median(found) <= FEW_VALUES}
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """[rows], whether there is a value."""
+    kind = {"f": "float", "i": "int"}.get(values.dtype.kind)
+    if kind == "float":
+        return ~np.isnan(values)
+    return values != (MISSING["int"] if kind else MISSING["string"].encode())
 
 
 def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:

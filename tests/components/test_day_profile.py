@@ -124,6 +124,15 @@ def test_a_column_of_a_few_values_stays_one_on_the_day_that_brings_many(monkeypa
     assert day.aucs["click", "tab"][0] == day.aucs["click", "city"][0] == 1
 
 
+def test_rows_with_a_value_are_counted_whatever_its_type():
+    gaps = {
+        "price": np.array([np.nan, 0, -np.inf, 3, 4, 5, 6, 7]),
+        "city": np.array([b"", b"", b"Oslo", b"Oslo"] * 2, object),
+        "tab": np.array([-(2**63), 0, 1, 2, 3, 4, 5, 6]),
+    }
+    assert only(**gaps).valued == {"price": (7, 8), "city": (4, 8), "tab": (7, 8)}
+
+
 def test_a_column_with_one_value_is_constant():
     assert only().constant == {"tab"}
 
@@ -189,7 +198,9 @@ def test_examples_are_read_with_their_gaps_and_without_columns_that_no_schema_ha
     assert splits["test"]["user"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert np.isnan(splits["test"]["price"][2])
     assert splits["test"]["city"][2] == b""
-    assert profile(splits, share, WATCHED)[20220101].rows == 8
+    day = profile({"test": splits["test"]}, share, WATCHED)[20220101]
+    assert day.rows == 8
+    assert day.valued == {"price": (7, 8), "city": (7, 8)}
 
 
 def test_of_a_large_log_the_same_shards_of_every_split_are_read(shards, monkeypatch):
