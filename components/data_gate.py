@@ -141,8 +141,10 @@ def _odd_days(
     }
     rows = sum(_rows(statistics, split) for split in shards)
     days = day_profile.profile(*day_profile.read(shards, rows, schema, watched), watched)
-    new = tuple(split.name for split in recipe.log.splits[1:])
-    yield from day_checks.complaints(days, new, recipe.day_change, recipe.day_auc_change)
+    new = recipe.log.splits[1:]
+    days = {**day_profile.without_rows(new), **days}
+    names = tuple(split.name for split in new)
+    yield from day_checks.complaints(days, names, recipe.day_change, recipe.day_auc_change)
 
 
 def read_counts(uri: str) -> dict[str, Any]:

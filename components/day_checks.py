@@ -20,6 +20,7 @@ from ncs4cvr.components.day_profile import Day
 FEWEST_DAYS = 4  # that a day is held against
 CHANCE = 4  # standard errors
 MAD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+FEWER = 0.1  # of the rows have a value
 UNIT = 10  # times a quantity's median: another unit, not another day
 
 
@@ -29,14 +30,14 @@ def complaints(
     """A line for every number of a new day that is off.
 
     Args:
-      days: of the whole window, as YYYYMMDD.
+      days: of the whole window, as YYYYMMDD; new ones without a row, too.
       new: splits whose days are judged.
       change: how many times a day's rows, and the odds of its shares, may be those of the others,
         either way; 0 = not checked.
       auc_change: how far the AUC of a single column may lie from the others'; 0 = not checked.
     """
     for number, day in days.items():
-        others = [other for key, other in days.items() if key != number]
+        others = [other for key, other in days.items() if key != number and other.rows]
         if day.split not in new or len(others) < FEWEST_DAYS:
             continue
         text = str(number)
@@ -61,6 +62,14 @@ def _counts(day: Day, others: list[Day], where: str, change: float) -> Iterator[
         low, high = _at_odds(share, 1 / change), _at_odds(share, change)
         if _far(hits, rows, share) and not low <= hits / rows <= high:
             yield f"{what} {where}: expected {low:.2%} to {high:.2%}; came: {hits / rows:.2%}"
+    for column, (hits, rows) in day.valued.items():
+        known = [h / n for h, n in (o.valued[column] for o in others if column in o.valued)]
+        usual = _median(known)
+        if _far(hits, rows, usual) and hits / rows < usual - FEWER:
+            yield (
+                f"{column} {where}: expected a value in at least {usual - FEWER:.2%} of the rows; "
+                f"came: {hits / rows:.2%}"
+            )
     for column in sorted(day.constant):
         if not any(column in other.constant for other in others):
             yield f"{column} {where}: expected several values; came: the same in all rows"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,14 @@ import tensorflow as tf
 from scipy.stats import rankdata
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from ncs4cvr.schemas.log import MISSING
+from ncs4cvr.schemas.log import MISSING, Split
 from ncs4cvr.schemas.recipe import Recipe
 
 DAY = "day"
 BATCH_ROWS = 4096
 MOST_ROWS = 2_000_000  # more are read by sample: the first shards of every split, the same users
-FEW_VALUES = 50  # a column with as many is put in the order of its label's mean, not of its values
+# A column with as many on most days is put in the order of its label's mean, not of its values.
+FEW_VALUES = 50
 BUSIEST = 0.01  # of the users
 DTYPES = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float", schema_pb2.BYTES: "string"}
 TENSORS = {"int": tf.int64, "float": tf.float32, "string": tf.string}
@@ -35,13 +36,14 @@ class Watched:
     """What is looked at: names of columns. given: label -> the label it counts only with, or "".
 
     A label that others are given need not be looked at itself: it may be a ratio, or learned by
-    nothing.
+    nothing. plain: keys, clocks and tags, of which no more is asked than whether they stand still.
     """
 
     user: str
     video: str
     given: Mapping[str, str]
     features: tuple[str, ...]
+    plain: tuple[str, ...] = ()
 
     @property
     def needed(self) -> set[str]:
@@ -50,19 +52,23 @@ class Watched:
 
     @staticmethod
     def of(recipe: Recipe) -> Watched:
-        """Labels of 0 and 1 that outputs learn, and those that they are given; features with one
-        value a row that are no key and no clock.
+        """Labels of 0 and 1 that outputs learn, and those that they are given; columns of features
+        that have one value a row, keys, clocks and tags apart.
 
         A label that nothing learns may be as rare as it likes: no model suffers from it.
         """
         log = recipe.log
-        columns = (f.column for f in recipe.features if f.source != "history" and f.kind != "tags")
-        features = dict.fromkeys(c for c in columns if c not in (log.user, log.video, log.time))
+        keys = (log.user, log.video, log.time)
+        rows = [feature for feature in recipe.features if feature.source != "history"]
+        features = dict.fromkeys(
+            f.column for f in rows if f.kind != "tags" and f.column not in keys
+        )
+        plain = dict.fromkeys([*keys, *(f.column for f in rows if f.column not in features)])
         of_log = {label.name: label.given for label in log.labels if not label.over}
         learned = {output.label for output in recipe.outputs} & set(of_log)
         learned |= {of_log[label] for label in learned} & set(of_log)
         given = {label: of_log[label] for label in of_log if label in learned}
-        return Watched(log.user, log.video, given, tuple(features))
+        return Watched(log.user, log.video, given, tuple(features), tuple(plain))
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ class Day:
 
     shares: what -> (hits, rows). aucs: (label, column) -> (the AUC of the column alone, and the
     standard error it has where the column says nothing). middles: column of quantities -> median of
-    those above 0. constant: columns with the same value in all rows.
+    those above 0. constant: columns with the same value in all rows. valued: column -> (rows that
+    have a value, rows).
     """
 
     split: str
@@ -80,6 +87,7 @@ class Day:
     aucs: Mapping[tuple[str, str], tuple[float, float]]
     middles: Mapping[str, float]
     constant: frozenset[str]
+    valued: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 def read(
@@ -95,7 +103,7 @@ def read(
       watched: what to read; the day, too.
     """
     types = {f.name: DTYPES[f.type] for f in schema.feature}
-    wanted = watched.needed | set(watched.features)
+    wanted = watched.needed | {*watched.features, *watched.plain}
     spec = {
         name: tf.io.FixedLenFeature([], TENSORS[types[name]], MISSING[types[name]])
         for name in sorted(wanted & set(types))
@@ -116,31 +124,80 @@ def _columns(files: Sequence[str], spec: Mapping[str, tf.io.FixedLenFeature]) ->
 
 
 def profile(splits: Mapping[str, Columns], share: float, watched: Watched) -> dict[int, Day]:
-    """day (as YYYYMMDD) -> what it looks like, in order. For the arguments see `read`."""
+    """day (as YYYYMMDD) -> what it looks like, in order; days without a row are not there.
+
+    For the arguments see `read`.
+    """
     days: dict[int, Day] = {}
     before: np.ndarray | None = None
-    for split, columns in splits.items():
-        # Words become numbers once for the split, not once a day.
-        columns = {
+    # Words become numbers once for the split, not once a day.
+    numbers = {
+        split: {
             name: pd.factorize(values)[0] if values.dtype == object else values
             for name, values in columns.items()
         }
+        for split, columns in splits.items()
+        if columns
+    }
+    few = _few(numbers, watched)
+    for split, columns in numbers.items():
         words = {name for name, values in splits[split].items() if values.dtype == object}
-        order = np.argsort(columns[DAY], kind="stable")
-        starts = np.flatnonzero(np.diff(columns[DAY][order], prepend=-1))
-        for part in np.split(order, starts[1:]):
+        for part in _days(columns):
             rows = {name: values[part] for name, values in columns.items()}
             pairs = _pairs(splits[split], part, watched)
-            day = _day(split, rows, words, watched)
+            day = _day(split, rows, words, few, watched)
             shares = dict(day.shares)
             if before is not None:
                 again = int(np.isin(pairs, before).sum())
                 shares["rows with a user and a video of the day before"] = again, len(part)
             before = pairs
+            valued = {
+                name: (int(_known(splits[split][name][part]).sum()), len(part))
+                for name in (*watched.features, *watched.plain)
+                if name in rows
+            }
             days[int(rows[DAY][0])] = dataclasses.replace(
-                day, rows=len(part) / share, shares=shares
+                day, rows=len(part) / share, shares=shares, valued=valued
             )
     return days
+
+
+def without_rows(splits: Iterable[Split]) -> dict[int, Day]:
+    """Every day of some splits as one on which nothing came."""
+    return {
+        int(str(date).replace("-", "")): Day(split.name, 0, {}, {}, {}, frozenset())
+        for split in splits
+        for date in np.arange(split.first, np.datetime64(split.last) + 1, dtype="datetime64[D]")
+    }
+
+
+def _days(columns: Columns) -> list[np.ndarray]:
+    """The rows of each day, in order."""
+    order = np.argsort(columns[DAY], kind="stable")
+    starts = np.flatnonzero(np.diff(columns[DAY][order], prepend=-1))
+    return np.split(order, starts[1:])
+
+
+def _few(splits: Mapping[str, Columns], watched: Watched) -> set[str]:
+    """Columns that have a few values on most days.
+
+    Each day by itself would not do: a quantity in another unit may have a few values on that day
+    alone, and two ways to put values in order are no two days to compare.
+    """
+    counts: dict[str, list[int]] = {}
+    for columns in splits.values():
+        for part in _days(columns):
+            for name in set(watched.features) & set(columns):
+                counts.setdefault(name, []).append(len(pd.unique(columns[name][part])))
+    return {name for name, found in counts.items() if np.median(found) <= FEW_VALUES}
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """[rows], whether there is a value."""
+    kind = {"f": "float", "i": "int"}.get(values.dtype.kind)
+    if kind == "float":
+        return ~np.isnan(values)
+    return values != (MISSING["int"] if kind else MISSING["string"].encode())
 
 
 def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:
@@ -149,25 +206,27 @@ def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:
     return keys[0] * np.uint64(31) + keys[1]
 
 
-def _day(split: str, rows: Columns, words: set[str], watched: Watched) -> Day:
+def _day(split: str, rows: Columns, words: set[str], few: set[str], watched: Watched) -> Day:
     count = len(rows[DAY])
     features = [name for name in watched.features if name in rows]
     aucs, middles = {}, {}
     labels = dict(_labels(rows, watched))
     for name in features:
         values = rows[name]
-        codes, distinct = pd.factorize(values)
-        if len(distinct) > FEW_VALUES:
+        if name not in few:
             if name in words:
                 continue
             values = np.where(np.isfinite(values), values, -np.inf)
             if (values > 0).any():
                 middles[name] = float(np.median(values[values > 0]))
+        else:
+            values = pd.factorize(values)[0]
         for label, (mine, y) in labels.items():
-            few = codes[mine] if len(distinct) <= FEW_VALUES else None
-            if (found := _auc(y, values[mine] if few is None else _by_mean(few, y))) is not None:
+            ordered = _by_mean(values[mine], y) if name in few else values[mine]
+            if (found := _auc(y, ordered)) is not None:
                 aucs[label, name] = found
-    constant = {name for name in features if len(pd.unique(rows[name])) == 1}
+    known = [*features, *(name for name in watched.plain if name in rows)]
+    constant = {name for name in known if len(pd.unique(rows[name])) == 1}
     shares = dict(_shares(rows, watched))
     return Day(split, count, shares, aucs, middles, frozenset(constant))
 

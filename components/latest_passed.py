@@ -28,10 +28,16 @@ class LatestPassed(ResolverStrategy):
       id_key: custom property of a blessing that names the artifact which it is about.
       passed_key: custom property of a blessing that must be 1; "" where every blessing says yes.
       else_itself: answers with the candidate where nothing earlier passed.
+      tested_from: the first day that models are compared on. One that was trained up to that day,
+        or a later one, has seen the answers and is passed over; blessings of models say up to which
+        day. "" passes over none.
     """
 
-    def __init__(self, id_key: str, passed_key: str = "", else_itself: bool = False):
+    def __init__(
+        self, id_key: str, passed_key: str = "", else_itself: bool = False, tested_from: str = ""
+    ):
         self._id_key, self._passed_key, self._else_itself = id_key, passed_key, else_itself
+        self._tested_from = tested_from
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
         """Called by TFX."""
@@ -50,12 +56,19 @@ class LatestPassed(ResolverStrategy):
         for blessing in sorted(blessings, key=lambda b: b.id, reverse=True):
             if self._passed_key and blessing.get_int_custom_property(self._passed_key) != 1:
                 continue
+            if saw_answers(blessing.get_string_custom_property(TRAINED_TO), self._tested_from):
+                continue
             passed = by_id.get(blessing.get_int_custom_property(self._id_key))
             if not passed or passed.id in but or not fileio.exists(passed.uri):
                 continue
             if not checksums.damage(passed.uri):
                 return [passed]
         return []
+
+
+def saw_answers(trained_to: str, tested_from: str) -> bool:
+    """Whether a model was trained on days that it is to be tested on; "" where a day is unknown."""
+    return bool(tested_from) and trained_to >= tested_from
 
 
 class LastRun(ResolverStrategy):

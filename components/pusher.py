@@ -38,8 +38,9 @@ class Executor(executor.Executor):
         """Publishes the model, unless `push` has a reason not to; removes the oldest versions.
 
         What is pushed is the copy in ServingCheck's blessing, with its warm-up requests. The
-        PushedModel names the model, so that the next run can compare itself with it, and the
-        model's run, so that it can go on from there; or it says why a blessed model is not pushed.
+        PushedModel names the model, with the day up to which it was trained, so that later runs can
+        compare themselves with it, and the model's run, so that they can go on from there; or it
+        says why a blessed model is not pushed.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
@@ -69,6 +70,7 @@ class Executor(executor.Executor):
         checked = artifact_utils.get_single_instance(
             input_dict[standard_component_specs.INFRA_BLESSING_KEY]
         )
+        pushed.set_string_custom_property(TRAINED_TO, config.get(TRAINED_TO, ""))
         pushed.set_int_custom_property(MODEL_ID, checked.get_int_custom_property(MODEL_ID))
         if run := input_dict.get("model_run"):
             pushed.set_int_custom_property(RUN_ID, artifact_utils.get_single_instance(run).id)

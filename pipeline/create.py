@@ -156,7 +156,11 @@ def create_pipeline(
     # Blessed by all who had to: a model that the Evaluator alone found good was not pushed.
     last_blessed = Resolver(
         LatestPassed,
-        {"id_key": MODEL_ID, "passed_key": "pushed"},
+        {
+            "id_key": MODEL_ID,
+            "passed_key": "pushed",
+            "tested_from": recipe.log.splits[-1].first,
+        },
         candidate=model,
         earlier=Channel(type=standard_artifacts.Model),
         blessing=Channel(type=standard_artifacts.PushedModel),

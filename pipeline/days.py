@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline import durable, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
 from ncs4cvr.pipeline.dates import date_of, named, on_day
 from ncs4cvr.pipeline.status import NOT_BLESSED, PUSHED, USAGE, CommandFailed
@@ -72,9 +72,10 @@ def each(options: argparse.Namespace, run: Callable[[argparse.Namespace], int]) 
         told = recipe.replace(beam=()).to_json().encode() + tickets
         digest = hashlib.sha256(told).hexdigest()[:12]
         done = folder / "days" / f"{day}-{digest}.json"
-        if done.exists():
+        before = _noted(done)
+        if before is not None:
             print(f"{day}: done before", flush=True)
-            status = max(status, json.loads(done.read_text(encoding="utf-8"))["status"])
+            status = max(status, before)
             continue
         print(f"{day}:", flush=True)
         came = run(mine)
@@ -82,11 +83,17 @@ def each(options: argparse.Namespace, run: Callable[[argparse.Namespace], int]) 
             return came
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         done.parent.mkdir(exist_ok=True)
-        new = done.with_suffix(".new")
-        new.write_text(json.dumps({"status": came, "summary": summary}, indent=1), encoding="utf-8")
-        new.replace(done)
+        durable.write(done, json.dumps({"status": came, "summary": summary}, indent=1))
         status = max(status, came)
     return status
+
+
+def _noted(done: Path) -> int | None:
+    """The exit status of a day that is done; None where nothing, or nothing whole, says so."""
+    try:
+        return int(json.loads(done.read_text(encoding="utf-8"))["status"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _content(tickets: str | None) -> bytes:

@@ -163,6 +163,7 @@ class Recipe:
         between("serving_auc_tolerance", self.serving_auc_tolerance, 0.0, 1.0)
         for field in ("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"):
             between(field, getattr(self, field), 0, 10**9)
+        between("drift_threshold", self.drift_threshold, 0.0, 1.0)
         if self.day_change:
             between("day_change (0 is off)", self.day_change, 1.0, 10**9)
         between("day_auc_change", self.day_auc_change, 0.0, 0.5)

@@ -42,7 +42,9 @@ def main(options: argparse.Namespace) -> int:
 
         base = str(folder.resolve() / "serving")
         try:
-            with lock.only_one(folder, "rollback"):
+            with lock.only_one(folder, "rollback") as died:
+                if died:
+                    history.add(folder, history.DIED, why=f"{died} ended without a word")
                 version, copied = versions.roll_back(base, options.to)
                 history.add(folder, history.ROLLED_BACK, version=version, why=f"to {copied}")
         except lock.Locked as error:

@@ -18,6 +18,7 @@ from typing import Any
 from tfx.dsl.io import fileio
 
 from ncs4cvr.components.artifacts import TRAINED_TO
+from ncs4cvr.components.latest_passed import saw_answers
 
 
 def add(folder: str, uri: str, **about: Any) -> None:
@@ -38,10 +39,16 @@ def entries(folder: str) -> list[dict[str, Any]]:
     return [_read(f"{folder}/{name}") for name in found]
 
 
-def latest(folder: str, but: str) -> dict[str, Any] | None:
-    """The newest entry whose `key` is not `but` and whose files are still there."""
+def latest(folder: str, but: str, tested_from: str = "") -> dict[str, Any] | None:
+    """The newest entry whose `key` is not `but` and whose files are still there.
+
+    tested_from: models that were trained up to this day or later are passed over (see
+      components.latest_passed.LatestPassed).
+    """
     for entry in entries(folder):
-        if entry.get("key") != but and fileio.exists(entry["uri"]):
+        if entry.get("key") == but or saw_answers(entry.get(TRAINED_TO, ""), tested_from):
+            continue
+        if fileio.exists(entry["uri"]):
             return entry
     return None
 

@@ -121,7 +121,8 @@ def look_up(call: Call) -> None:
         refused = versions.refused(properties["serving"])
         found = passed.nearest(payload["register"], properties["before"], refused)
     else:
-        found = passed.latest(payload["register"], but=payload["entry"])
+        tested_from = properties.get("tested_from", "")
+        found = passed.latest(payload["register"], payload["entry"], tested_from)
     output = call.outputs["earlier"]
     if found is None and properties.get("else_itself"):
         candidate = call.inputs["candidate"]
@@ -196,6 +197,7 @@ def _register(call: Call, what: str, register: str, entry: str) -> None:
     """
     from tfx.utils import io_utils
 
+    from ncs4cvr.components.artifacts import TRAINED_TO
     from ncs4cvr.components.latest_passed import content
     from ncs4cvr.pipeline.kubeflow import passed
     from ncs4cvr.pipeline.kubeflow.artifacts import own_metadata, path_of
@@ -208,6 +210,7 @@ def _register(call: Call, what: str, register: str, entry: str) -> None:
         return
     if what == "pushed_model":
         where = pushed["metadata"]["pushed_destination"]
+        about[TRAINED_TO] = pushed["metadata"].get(TRAINED_TO, "")
         # The served part of a Model artifact.
         passed.add(register, where, part="Format-Serving", metadata={}, **about)
         return

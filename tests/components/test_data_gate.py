@@ -1,6 +1,7 @@
 """The gate lets clean data through and says what is wrong with the rest."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,15 @@ def test_a_new_day_that_is_not_like_the_others_is_refused(days):
     told = "tab on 2022-01-06: expected to tell click with an AUC of 0.500 .*; came: 1.000"
     with pytest.raises(DataRefused, match=told):
         run_gate(days, RECIPE)
+
+
+def test_a_new_day_that_did_not_arrive_is_refused(days):
+    """Of a split of two days the second has no row: the split has rows, and so has every day."""
+    train, _ = RECIPE.log.splits
+    log = replace(RECIPE.log, splits=(train, Split("test", "2022-01-06", "2022-01-07")))
+    told = "rows on 2022-01-07: expected 100 to 400; came: 0"
+    with pytest.raises(DataRefused, match=told):
+        run_gate(days, RECIPE.replace(log=log, day_auc_change=0.0))
 
 
 def test_days_are_looked_at_only_where_the_recipe_asks_for_it(days):

@@ -101,6 +101,26 @@ def test_a_column_that_became_constant_is_named():
     assert line == "price on 2022-01-09: expected several values; came: the same in all rows"
 
 
+@pytest.mark.parametrize(("hits", "odd"), [(0, 1), (6_999, 1), (7_001, 0), (10_000, 0)])
+def test_a_column_may_lose_a_tenth_of_its_values(hits, odd):
+    """On the other days 80 % of the rows have one."""
+    days = {20220101 + n: Day(**USUAL, valued={"price": (8_000 + n - 2, 10_000)}) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test"}, valued={"price": (hits, 10_000)})
+    found = list(complaints(days, ("test",), 2.0, 0.05))
+    assert len(found) == odd
+    if odd:
+        told = "price on 2022-01-09: expected a value in at least 70.00% of the rows; came: "
+        assert found[0] == f"{told}{hits / 10_000:.2%}"
+    assert list(complaints(days, ("test",), 0, 0.05)) == []
+
+
+def test_a_few_rows_without_a_value_are_chance():
+    # Of 20 rows 16 are expected to have one, with a standard error of 1.8.
+    days = {20220101 + n: Day(**USUAL, valued={"price": (80, 100)}) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test"}, valued={"price": (10, 20)})
+    assert list(complaints(days, ("test",), 2.0, 0.05)) == []
+
+
 def test_a_column_that_always_was_constant_is_no_complaint():
     days = {20220101 + n: Day(**{**USUAL, "constant": frozenset({"price"})}) for n in range(5)}
     days[20220109] = Day(**{**USUAL, "split": "test", "constant": frozenset({"price"})})
@@ -116,6 +136,17 @@ def test_days_of_the_first_split_are_not_judged():
 def test_a_few_days_are_nothing_to_be_held_against():
     assert lines(others=3, rows=10) == []
     assert len(lines(others=4, rows=10)) == 1
+
+
+def test_a_day_without_rows_is_named_and_no_measure_of_others():
+    empty = Day("test", 0, {}, {}, {}, frozenset())
+    days = {20220101 + n: Day(**USUAL) for n in range(4)}
+    days |= {20220108: empty, 20220109: Day(**{**USUAL, "split": "test", "rows": 10})}
+    first, second = complaints(days, ("test",), 2.0, 0.05)
+    assert first == "rows on 2022-01-08: expected 5,000 to 20,000; came: 0"
+    assert second.startswith("rows on 2022-01-09: expected 5,000 to 20,000")
+    del days[20220101]  # three days with rows
+    assert [line[:18] for line in complaints(days, ("test",), 2.0, 0.05)] == ["rows on 2022-01-08"]
 
 
 def test_what_the_others_do_not_have_is_not_compared():

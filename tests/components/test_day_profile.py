@@ -49,6 +49,7 @@ def test_labels_and_number_features_of_a_recipe_are_watched_keys_clocks_and_list
     assert watched.given == {"click": "", "conversion": "click"}  # no output learns likes
     assert {"tab", "duration_ms", "user_click_rate", "music_type"} <= set(watched.features)
     assert not {"user_id", "video_id", "time_ms", "tag", "history_video"} & set(watched.features)
+    assert set(watched.plain) == {"user_id", "video_id", "time_ms", "tag"}
 
 
 def test_rows_and_shares_are_counted_on_the_rows_where_they_count():
@@ -99,8 +100,50 @@ def test_the_middle_of_a_quantity_leaves_out_zeros_and_gaps(monkeypatch):
     assert only(price=price).middles == {"price": 4.5}
 
 
+def after_three_days(**odd):
+    """The fourth day, odd in some way, of a split whose others are as they always are."""
+    parts = [columns(day=20220101 + n) for n in range(3)] + [columns(day=20220104, **odd)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return profile({"train": joined}, 1.0, WATCHED)[20220104]
+
+
+def test_a_quantity_is_one_on_the_day_that_cuts_it_to_a_few_values(monkeypatch):
+    """As a length does that comes in minutes instead of milliseconds."""
+    monkeypatch.setattr(day_profile, "FEW_VALUES", 3)
+    day = after_three_days(price=np.array([2, 1] * 4, np.float32))
+    assert day.middles == {"price": 1.5}
+    assert day.aucs["click", "price"][0] == 0  # the lower of both values clicks
+
+
+def test_a_column_of_a_few_values_stays_one_on_the_day_that_brings_many(monkeypatch):
+    monkeypatch.setattr(day_profile, "FEW_VALUES", 3)
+    many = np.arange(8)
+    day = after_three_days(tab=-many, city=np.array([b"c%d" % n for n in many], object))
+    assert "tab" not in day.middles
+    # Every value has a row of its own, whose click is the value's mean.
+    assert day.aucs["click", "tab"][0] == day.aucs["click", "city"][0] == 1
+
+
+def test_rows_with_a_value_are_counted_whatever_its_type():
+    gaps = {
+        "price": np.array([np.nan, 0, -np.inf, 3, 4, 5, 6, 7]),
+        "city": np.array([b"", b"", b"Oslo", b"Oslo"] * 2, object),
+        "tab": np.array([-(2**63), 0, 1, 2, 3, 4, 5, 6]),
+    }
+    assert only(**gaps).valued == {"price": (7, 8), "city": (4, 8), "tab": (7, 8)}
+
+
 def test_a_column_with_one_value_is_constant():
     assert only().constant == {"tab"}
+
+
+def test_a_key_and_a_clock_that_stand_still_are_constant():
+    """As a video's id that is always 0, and times that came as days."""
+    watched = dataclasses.replace(WATCHED, plain=("user", "video", "time"))
+    stuck = columns(video=np.full(8, b"0", object), time=np.full(8, 10**12))
+    (day,) = profile({"train": stuck}, 1.0, watched).values()
+    assert day.constant == {"tab", "video", "time"}
+    assert not any(column in ("user", "video", "time") for _, column in day.aucs)
 
 
 def test_days_are_told_apart_and_pairs_of_the_day_before_are_found_again():
@@ -155,7 +198,9 @@ def test_examples_are_read_with_their_gaps_and_without_columns_that_no_schema_ha
     assert splits["test"]["user"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert np.isnan(splits["test"]["price"][2])
     assert splits["test"]["city"][2] == b""
-    assert profile(splits, share, WATCHED)[20220101].rows == 8
+    day = profile({"test": splits["test"]}, share, WATCHED)[20220101]
+    assert day.rows == 8
+    assert day.valued == {"price": (7, 8), "city": (7, 8)}
 
 
 def test_of_a_large_log_the_same_shards_of_every_split_are_read(shards, monkeypatch):
@@ -164,3 +209,13 @@ def test_of_a_large_log_the_same_shards_of_every_split_are_read(shards, monkeypa
     assert share == 0.5
     assert {len(each["day"]) for each in splits.values()} == {4}
     assert splits["train"]["user"].tolist() == splits["test"]["user"].tolist() == [0, 0, 1, 1]
+
+
+def test_a_sample_without_a_row_of_a_split_says_that_nothing_came(shards, monkeypatch):
+    """A day of so few rows is odd; it is no reason to break off."""
+    monkeypatch.setattr(day_profile, "MOST_ROWS", 4)
+    with tf.io.TFRecordWriter(shards["test"][0], "GZIP"):
+        pass
+    splits, share = read(shards, 16, schema(), WATCHED)
+    assert set(profile(splits, share, WATCHED)) == {20220101}
+    assert profile(splits, share, WATCHED)[20220101].split == "train"

@@ -58,6 +58,19 @@ def test_what_was_deleted_is_no_baseline(model):
     assert latest(model(3), models, [blessing(10, 1), blessing(11, 2)]) == [1]
 
 
+def test_a_model_that_was_trained_on_the_days_of_the_comparison_is_no_baseline(model):
+    """As when a day is made up for: later days' models have seen its test rows."""
+    models = [model(1), model(2), model(3)]
+    blessings = [blessing(10 + number, number) for number in (1, 2, 3)]
+    days = ("2022-01-04", "2022-01-05", "2022-01-06")
+    for each, day in zip(blessings, days, strict=True):
+        each.set_string_custom_property(TRAINED_TO, day)
+    assert latest(model(4), models, blessings, tested_from="2022-01-07") == [3]
+    assert latest(model(5), models, blessings, tested_from="2022-01-06") == [2]
+    assert latest(model(6), models, blessings, tested_from="2022-01-04") == []
+    assert latest(model(7), models, [blessing(11, 1)], tested_from="2022-01-04") == [1]  # no day
+
+
 def test_the_candidate_stands_in_where_asked(model):
     assert latest(model(3), [], [], else_itself=True) == [3]
 

@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from ncs4cvr.components import pusher, versions
-from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID, WHY_NOT
+from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID, TRAINED_TO, WHY_NOT
 
 
 @pytest.fixture
@@ -203,6 +203,8 @@ def test_what_is_pushed_is_the_checked_copy_and_it_names_its_model(pushes, tmp_p
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_int_custom_property(MODEL_ID) == 7
     assert pushed.get_int_custom_property(RUN_ID) == 8
+    day = pushes(1, 1, trained_to="2022-05-06").get_string_custom_property(TRAINED_TO)
+    assert day == "2022-05-06"  # so that no earlier day is compared with it
 
 
 def test_a_blessed_model_that_is_not_pushed_says_why(pushes, tmp_path):

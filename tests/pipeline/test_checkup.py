@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from ncs4cvr.components import checksums, retention, versions
-from ncs4cvr.pipeline import checkup, lock
+from ncs4cvr.pipeline import checkup, history, lock
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE
 
@@ -165,6 +165,16 @@ def test_a_rollback_is_noted_and_shown(run, capfd):
     assert main(["runs", str(run.parent)]) == PUSHED
     assert f"rolled back  {versions.numbers(str(run / 'serving'))[-1]}" in capfd.readouterr().out
     assert versions.served(str(run / "serving")) > first
+
+
+def test_a_rollback_notes_that_the_run_before_died(run, capfd):
+    (run / lock.FILE).write_text(
+        '{"pid": 1, "host": "here", "since": "2022-01-06", "doing": "run tiny"}'
+    )
+    rolled_back(run, capfd)
+    died, back = history.read(run)
+    assert (died["verdict"], back["verdict"]) == (history.DIED, history.ROLLED_BACK)
+    assert "`ncs4cvr run tiny`, process 1" in died["why"]
 
 
 def test_a_rollback_says_what_makes_the_server_of_a_kit_follow(run, capfd):

@@ -101,6 +101,17 @@ def test_what_came_of_a_day_is_kept(options, tmp_path):
     assert json.loads(kept.read_text()) == {"status": PUSHED, "summary": {"day": "2022-03-02"}}
 
 
+@pytest.mark.parametrize("left", ["", '{"status": 0', "[]"])
+def test_a_day_whose_note_was_cut_off_runs_again(options, tmp_path, left):
+    days.each(options, Runs(tmp_path / "runs"))
+    (note,) = (tmp_path / "runs/tiny/days").glob("2022-03-02-*.json")
+    note.write_text(left)
+    run = Runs(tmp_path / "runs")
+    assert days.each(options, run) == PUSHED
+    assert run.days == ["2022-03-02"]
+    assert json.loads(note.read_text())["status"] == PUSHED
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

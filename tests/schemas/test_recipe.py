@@ -46,6 +46,10 @@ def test_settings_take_the_fields_type(setting, key, value):
         ("hidden=0", "positive sizes"),
         ("ticket_block=8", r"ticket_block must be 1 \(single connections\) or one of"),
         ("batch_size=0", "batch_size must lie in"),
+        (
+            "drift_threshold=20",
+            r"drift_threshold must lie in \[0.0, 1.0\]",
+        ),  # no distance is above 1
         ("analyze_every_days=-1", r"analyze_every_days \(0 is every run\) must lie in"),
     ],
 )

@@ -39,6 +39,15 @@ def test_the_own_entry_and_what_is_gone_are_passed_over(tmp_path):
     assert passed.latest(f"{tmp_path}/register", but="")["key"] == "c"
 
 
+def test_a_model_that_was_trained_on_the_days_of_the_comparison_is_passed_over(tmp_path):
+    register = f"{tmp_path}/register"
+    for day in ("", "2022-01-04", "2022-01-05"):
+        passed.add(register, str(tmp_path), key=day, trained_to=day)
+    assert passed.latest(register, but="", tested_from="2022-01-06")["key"] == "2022-01-05"
+    assert passed.latest(register, but="x", tested_from="2022-01-05")["key"] == "2022-01-04"
+    assert passed.latest(register, but="x", tested_from="2022-01-04")["key"] == ""
+
+
 def test_where_nothing_passed_nothing_is_found(tmp_path):
     assert passed.latest(f"{tmp_path}/register", but="") is None
 
@@ -147,6 +156,11 @@ def test_bounds_and_settings_reach_the_components_they_are_for(tiny):
         == 7
     )
     assert before["Transform"] == after["Transform"]
+
+
+def test_models_are_compared_with_one_that_was_not_trained_on_the_test_days(tiny):
+    found = plan_of(changed(tiny, {**NOTHING, "date": "2022-01-05"}))
+    assert found["LastBlessedModel"]["properties"]["tested_from"] == "2022-01-05"
 
 
 def test_look_ups_and_gates_share_a_register_and_their_makers_key(tiny):
