@@ -24,7 +24,13 @@ report.json (the same facts for machines) and model_card.md."""
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Folder, and whether to open."""
-    command.add_argument("folder", nargs="?", default="runs/kuairand", metavar="RUN_DIR")
+    command.add_argument(
+        "folder",
+        nargs="?",
+        default="runs/kuairand",
+        metavar="RUN_DIR",
+        help="a run's folder (default: %(default)s)",
+    )
     command.add_argument("--no-open", action="store_true", help="only print the path")
 
 

@@ -17,7 +17,13 @@ EXAMPLE = """example:
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Folder and picture."""
-    command.add_argument("folder", nargs="?", default="runs/kuairand", metavar="RUN_DIR")
+    command.add_argument(
+        "folder",
+        nargs="?",
+        default="runs/kuairand",
+        metavar="RUN_DIR",
+        help="a run's folder, or one that holds tickets.json (default: %(default)s)",
+    )
     command.add_argument("--png", metavar="FILE", help="draw them, too")
 
 
