@@ -33,7 +33,7 @@ BLOCKS = (16, 32, 64)  # outputs that one decision of a ticket may cover, ascend
 
 @dataclass(frozen=True)
 class Recipe:
-    """One flat page of choices; every scalar field can be set by `ncs4cvr run --set field=value`.
+    """One flat page of choices; `ncs4cvr run --set key=value` sets scalars, `hidden` and `tower`.
 
     Raises:
       ValueError: a field is out of its range or names something unknown; says the cure.
