@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ncs4cvr.pipeline.run_folder import newest_artifact
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "export a run's model once more, packed otherwise"
 EXAMPLE = """example:
@@ -54,4 +54,4 @@ def main(options: argparse.Namespace) -> int:
         inspection = importlib.import_module("ncs4cvr.models.packed.inspection")
         told = inspection.report(inspection.facts(str(output)))
     print(f"{told}\n\nexported to {output}")
-    return PUSHED
+    return DONE

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "write what TF Serving is started with"
 EXAMPLE = """example:
@@ -59,4 +59,4 @@ def main(options: argparse.Namespace) -> int:
         except KitError as error:
             raise CommandFailed(USAGE, str(error)) from error
     print(f"written to {options.output}; {Path(options.output) / 'README.md'} says how to start it")
-    return PUSHED
+    return DONE

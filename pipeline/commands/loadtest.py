@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 if TYPE_CHECKING:
     from ncs4cvr.pipeline.endpoints import Connection, Target
@@ -79,7 +79,7 @@ def main(options: argparse.Namespace) -> int:
     print(told(found), flush=True)  # before the file, which may find no room
     if options.output:
         Path(options.output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return FAULT if found["failed"] else PUSHED
+    return FAULT if found["failed"] else DONE
 
 
 def _check_output(name: str | None) -> None:

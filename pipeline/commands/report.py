@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import FACTS, PAGE
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "open the report of a run"
 EXAMPLE = """example:
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
     print(path)
     if not options.no_open and has_display():
         webbrowser.open(path.as_uri())
-    return PUSHED
+    return DONE
 
 
 def newer(folder: Path) -> str:

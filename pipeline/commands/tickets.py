@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ncs4cvr.pipeline.run_folder import newest_artifact
-from ncs4cvr.pipeline.status import DATA_REFUSED, PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, USAGE, CommandFailed
 
 DOES = "print and draw tickets"
 EXAMPLE = """example:
@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> int:
         except ValueError as error:
             raise CommandFailed(DATA_REFUSED, str(error)) from error
     print(told)
-    return PUSHED
+    return DONE
 
 
 def tickets_folder(folder: Path) -> Path:
