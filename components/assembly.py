@@ -23,7 +23,7 @@ from ncs4cvr.components.history import (
 )
 from ncs4cvr.components.parsing import DAY, HASH, LABEL, ORDER, TIME, USER, VIDEO
 from ncs4cvr.components.plan import Column, Plan
-from ncs4cvr.components.times import day_number, local_day, yyyymmdd
+from ncs4cvr.components.times import in_split, local_day, yyyymmdd
 from ncs4cvr.schemas.log import Tally
 
 CHUNK_ROWS = 8192  # examples encoded at a time; their histories are the widest thing in memory
@@ -164,8 +164,7 @@ def examples(
     day = values(rows, DAY)
     shuffled = np.lexsort((values(rows, HASH), _shuffle_key(rows)))
     for split in plan.log.splits:
-        first, last = day_number(split.first), day_number(split.last)
-        mine = shuffled[(day[shuffled] >= first) & (day[shuffled] <= last)]
+        mine = shuffled[in_split(day[shuffled], split)]
         for start in range(0, len(mine), CHUNK_ROWS):
             chunk = mine[start : start + CHUNK_ROWS]
             columns = _plain_columns(plan, rows.take(pa.array(chunk)))

@@ -173,6 +173,7 @@ def _hashes_of_floats(numbers: pa.Array) -> np.ndarray:
 
 
 def mask_of(flags: pa.Array) -> np.ndarray:
+    """Booleans, False where one is null."""
     return flags.fill_null(False).to_numpy(zero_copy_only=False)
 
 

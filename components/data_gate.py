@@ -114,11 +114,12 @@ def _check_rows(dead_letters: DeadLetters, statistics: artifact.Artifact) -> Non
         if name.startswith("dead_letters-"):
             with fileio.open(f"{dead_letters.uri}/{name}", "rb") as stream:
                 letters[name.split("-")[1]] += sum(1 for _ in stream)
-    examples = {split: _rows(statistics, split) for split in counts["events"]["examples"]}
+    examples = {split: rows_of(statistics, split) for split in counts["events"]["examples"]}
     check_written(counts, letters, examples)
 
 
-def _rows(statistics: artifact.Artifact, split: str) -> int:
+def rows_of(statistics: artifact.Artifact, split: str) -> int:
+    """How many examples some statistics are of."""
     proto = stats_artifact_utils.load_statistics(statistics, split).proto()
     return int(proto.datasets[0].num_examples)
 
@@ -139,7 +140,7 @@ def _odd_days(
         split: fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*")
         for split in artifact_utils.decode_split_names(examples.split_names)
     }
-    rows = sum(_rows(statistics, split) for split in shards)
+    rows = sum(rows_of(statistics, split) for split in shards)
     days = day_profile.profile(*day_profile.read(shards, rows, schema, watched), watched)
     new = recipe.log.splits[1:]
     days = {**day_profile.without_rows(new), **days}

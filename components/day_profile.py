@@ -17,6 +17,7 @@ import tensorflow as tf
 from scipy.stats import rankdata
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from ncs4cvr.schemas.data_schema import TYPES
 from ncs4cvr.schemas.log import MISSING, Split
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -26,7 +27,6 @@ MOST_ROWS = 2_000_000  # more are read by sample: the first shards of every spli
 # A column with as many on most days is put in the order of its label's mean, not of its values.
 FEW_VALUES = 50
 BUSIEST = 0.01  # of the users
-DTYPES = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float", schema_pb2.BYTES: "string"}
 TENSORS = {"int": tf.int64, "float": tf.float32, "string": tf.string}
 Columns = dict[str, np.ndarray]
 
@@ -102,7 +102,7 @@ def read(
       schema: which columns there are, and their types.
       watched: what to read; the day, too.
     """
-    types = {f.name: DTYPES[f.type] for f in schema.feature}
+    types = {f.name: TYPES[f.type] for f in schema.feature}
     wanted = watched.needed | {*watched.features, *watched.plain}
     spec = {
         name: tf.io.FixedLenFeature([], TENSORS[types[name]], MISSING[types[name]])

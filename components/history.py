@@ -42,10 +42,11 @@ def actions(labels: Mapping[str, np.ndarray], names: Sequence[str], rows: int) -
 class Timeline:
     """Users' impressions from oldest to newest, and where each event stands in them.
 
-    user, time, video, action: one entry an impression, users together, the history file's (time 0)
-    before the events. first, now: per event the position of its user's first impression, and of
-    the first at its very moment, so that [first, now) is its past.
-    source: per position its row in (past rows, then event rows).
+    Positions count all impressions, users together, the history file's before the events.
+
+    time: [positions], 0 of the history file's. source: [positions], the row in (past rows, then
+    event rows). first, now: [events], the position of the user's first impression, and of the first
+    at the event's very moment, so that [first, now) is its past.
     """
 
     time: np.ndarray

@@ -25,7 +25,7 @@ from ncs4cvr.components.readers import blocks
 from ncs4cvr.components.records import LogError
 from ncs4cvr.components.report import OUTSIDE, check_totals, merge, sheet
 from ncs4cvr.components.tf_example import encode
-from ncs4cvr.components.times import day_number
+from ncs4cvr.components.times import in_split
 
 COUNTS = "counts"
 PIECE_ROWS = 64  # that a reader writes for a bucket, on average and if it has them
@@ -145,10 +145,7 @@ class Tidy(_Step):
 def _per_split(plan: Plan, rows: pa.Table) -> dict[str, int]:
     """Rows on the days of every split, and on days of none, which serve as history only."""
     day = rows[DAY].to_numpy()
-    counts = {
-        split.name: int(((day >= day_number(split.first)) & (day <= day_number(split.last))).sum())
-        for split in plan.log.splits
-    }
+    counts = {split.name: int(in_split(day, split).sum()) for split in plan.log.splits}
     return {**counts, OUTSIDE: len(day) - sum(counts.values())}
 
 

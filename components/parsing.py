@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 from ncs4cvr.components.columns import Converted, one_chunk, row_hashes, to_float, to_int, to_string
 from ncs4cvr.components.plan import Column, Plan, Unit
 from ncs4cvr.components.records import Block
-from ncs4cvr.components.times import day_number, expected_time, local_day, to_day, to_time_ms
+from ncs4cvr.components.times import (
+    day_number,
+    expected_time,
+    in_split,
+    local_day,
+    to_day,
+    to_time_ms,
+)
 from ncs4cvr.schemas.log import Label
 
 CONVERT: dict[str, Callable[[pa.Array], Converted]] = {
@@ -216,7 +223,7 @@ def _count_orphans(
     living = orphan & ~sieve.out
     sieve.counts[f"orphan:{label.name}"] += int(living.sum())
     for split in plan.log.splits:
-        inside = (day >= day_number(split.first)) & (day <= day_number(split.last))
+        inside = in_split(day, split)
         sieve.counts[f"orphans:{split.name}:{label.name}"] += int((living & inside).sum())
     if plan.log.orphan_conversions == "drop":
         theirs = plan.log.column(label.column)
@@ -248,7 +255,7 @@ def _filled(values: pa.Array, dtype: type) -> np.ndarray:
 def _count_splits(table: pa.Table, sieve: Sieve, plan: Plan) -> None:
     day = table[DAY].to_numpy()
     for split in plan.log.splits:
-        inside = (day >= day_number(split.first)) & (day <= day_number(split.last))
+        inside = in_split(day, split)
         sieve.counts[f"split:{split.name}"] += int(inside.sum())
         for label in plan.log.labels:
             values = table[LABEL + label.name].to_numpy()

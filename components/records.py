@@ -139,6 +139,7 @@ def _one_line(line: str) -> list[str]:
 
 
 def json_blocks(path: str, separators: Mapping[str, str], size: int) -> Iterator[Block]:
+    """Every value as a CSV cell would hold it; `separators`: column -> what joins a list's."""
     with _text_stream(path) as stream:
         lines = ((row, line) for row, line in enumerate(stream, 1) if line.strip())
         while chunk := list(itertools.islice(lines, size)):
@@ -166,6 +167,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def tfrecord_blocks(path: str, separators: Mapping[str, str], size: int) -> Iterator[Block]:
+    """Columns of lists; as text, as in `json_blocks`, where a record cannot be decoded."""
     packed = "GZIP" if path.lower().endswith(".gz") else ""
     decoder, first = ExamplesToRecordBatchDecoder(), 1
     for batch in tf.data.TFRecordDataset(path, compression_type=packed).batch(size):

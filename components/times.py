@@ -18,6 +18,7 @@ from ncs4cvr.components.columns import (
     mask_of,
     to_int,
 )
+from ncs4cvr.schemas.log import Split
 
 DAY_MS = 86_400_000
 EPOCH = dt.date(1970, 1, 1)
@@ -121,12 +122,9 @@ def to_day(raw: pa.Array) -> Converted:
     if kind_of(raw.type) == "time":
         return raw.cast(pa.date32()).cast(pa.int32()), np.zeros(len(raw), bool)
     codes = decoded(raw).dictionary_encode()
-    days, bad = cell_by_cell(codes.dictionary, _parse_day, pa.int32())
+    days, _ = cell_by_cell(codes.dictionary, _parse_day, pa.int32())
     days = days.take(codes.indices)
-    missing = pc.is_null(codes.indices)
-    return days, mask_of(pc.and_not(pc.is_null(days), missing)) if bad.any() else mask_of(
-        missing
-    ) & False
+    return days, mask_of(pc.and_not(pc.is_null(days), pc.is_null(codes.indices)))
 
 
 def local_day(time_ms: np.ndarray, utc_offset_hours: float) -> np.ndarray:
@@ -139,6 +137,11 @@ def local_day(time_ms: np.ndarray, utc_offset_hours: float) -> np.ndarray:
 def day_number(iso: str) -> int:
     """Days since 1970 of an ISO date."""
     return (dt.date.fromisoformat(iso) - EPOCH).days
+
+
+def in_split(days: np.ndarray, split: Split) -> np.ndarray:
+    """Whether each day (since 1970) is one of the split's."""
+    return (days >= day_number(split.first)) & (days <= day_number(split.last))
 
 
 def yyyymmdd(days: np.ndarray) -> np.ndarray:

@@ -93,6 +93,7 @@ class Counting(beam.CombineFn):
         return self.compact(counts) if full else counts
 
     def compact(self, counts: Counts) -> Counts:
+        """The same with nothing waiting; Beam calls it, too."""
         if not counts.waiting:
             return counts
         codes = codes_of(np.concatenate(counts.waiting))

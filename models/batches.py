@@ -120,6 +120,7 @@ class Batches:
         return batches.prefetch(4).with_options(FIXED)
 
     def _own(self, rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        """This worker's part of the unshuffled batches."""
         index, count = self.workers.index, self.workers.count
         if count == 1:
             return rows.rebatch(batch_size)

@@ -148,8 +148,8 @@ class Ranker(Network):
             fetched = exchange.fetched(strategy, self.sharded, step)
             gradients, losses_ = strategy.run(on_device, (inputs, fetched))
             own = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-            parts = [step.parts.get(v.ref()) for _, v in own] + [None] * len(losses_)
-            summed = exchange.summed(strategy, [*(g for g, _ in own), *losses_], parts)
+            kinds = [step.parts.get(v.ref()) for _, v in own] + [None] * len(losses_)
+            summed = exchange.summed(strategy, [*(g for g, _ in own), *losses_], kinds)
             moved = functools.partial(self._apply, [v for _, v in own])
             strategy.run(moved, summed[: len(own)])
         return [strategy.experimental_local_results(each)[0] for each in summed[len(own) :]]

@@ -38,7 +38,8 @@ def build(
       sizes: ids per vocabulary.
       batch: any rows, or none.
       workers: who train it; this process alone if not given.
-      learns: False for one that will only be given its weights: moments are twice as large as they.
+      learns: False for one that is only given its weights: no moments, which take twice their
+        memory.
     """
     workers = workers or alone()
     tf.keras.utils.set_random_seed(recipe.seed)

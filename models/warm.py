@@ -24,7 +24,7 @@ from ncs4cvr.schemas.recipe import Recipe
 
 STATE, TICKETS, COMPUTE = "state.npz", "tickets", "compute.json"
 
-#: What decides which tickets a search finds, besides.
+#: What decides which tickets a search finds, besides; nothing but the search reads it.
 SEARCH = (
     "keep",
     "rounds",

@@ -54,6 +54,7 @@ def named(day: str, log: Log) -> str:
 
 
 def date_of(day: str) -> dt.date:
+    """The date; raises ValueError for text that is none."""
     try:
         return dt.date.fromisoformat(day)
     except ValueError as error:

@@ -111,6 +111,7 @@ def run_pipeline(
     last: the component to end with; all of them if empty.
 
     Raises:
+      ComponentFailed, Damaged: see there.
       KeyboardInterrupt: one that `interruption` noted came, whatever became of it in a component.
     """
     ir = compiler.Compiler().compile(pipeline)

@@ -1,6 +1,8 @@
 """How a command ends: exit status, and the failure that carries one."""
 
-PUSHED, FAULT, USAGE, NOT_BLESSED, DATA_REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE = PUSHED = 0  # `run` is done when it pushed
+FAULT, USAGE, DATA_REFUSED, INTERRUPTED = 1, 2, 4, 130
+NOT_BLESSED = 3  # or blessed, but not pushed
 TERMINATED = 143
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
 from ncs4cvr.components import analysis, model_gate, serving_check
 from ncs4cvr.components.artifacts import WHY_NOT
-from ncs4cvr.components.data_gate import read_counts
+from ncs4cvr.components.data_gate import read_counts, rows_of
 from ncs4cvr.components.pusher import ROLLED_BACK
 from ncs4cvr.components.report import describe_rows
 from ncs4cvr.pipeline.run_record import RunRecord, Step
@@ -56,7 +55,7 @@ def summarize(recipe: Recipe, record: RunRecord, peak_rss_mb: float) -> dict[str
         "peak_rss_mb": round(peak_rss_mb),
         "timeline": record.timeline(),
         "rows": _counts(steps),
-        "test_rows": _rows(
+        "test_rows": rows_of(
             _output(steps, "StatisticsGen", "statistics"), recipe.log.splits[-1].name
         ),
         "slices": _slices(verdict),
@@ -136,11 +135,6 @@ def _counts(steps: Mapping[str, Step]) -> dict[str, Any]:
     if "VideoLogExampleGen" not in steps:
         return {}
     return read_counts(_output(steps, "VideoLogExampleGen", "dead_letters").uri)
-
-
-def _rows(statistics: Artifact, split: str) -> int:
-    proto = stats_artifact_utils.load_statistics(statistics, split).proto()
-    return int(proto.datasets[0].num_examples)
 
 
 def table(recipe: Recipe, summary: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ncs4cvr.schemas.checks import between, from_plain, name, no_secret, one_of
+from ncs4cvr.schemas.checks import between, from_plain, literals, name, no_secret, one_of
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe_rows import check_rows
@@ -27,14 +27,13 @@ SHARINGS = (
     "ncs4cvr",
 )
 CONTROLS = ("", "random", "new_start", "union")  # and "only_<task>"
-DISTRIBUTIONS = ("one", "mirrored", "workers", "sharded")
 INTERACTIONS = ("dot", "concat")
 BLOCKS = (16, 32, 64)  # outputs that one decision of a ticket may cover, ascending
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One flat page of choices; every scalar field can be set by `ncs4cvr run --set field=value`.
+    """One flat page of choices; `ncs4cvr run --set key=value` sets scalars, `hidden` and `tower`.
 
     Raises:
       ValueError: a field is out of its range or names something unknown; says the cure.
@@ -133,16 +132,7 @@ class Recipe:
         name("recipe name", self.name, longest=63)  # of a TFX pipeline
         one_of("sharing", self.sharing, SHARINGS)
         one_of("interaction", self.interaction, INTERACTIONS)
-        one_of("pruning", self.pruning, ("geometric", "polynomial"))
-        one_of("schedule", self.schedule, ("joint", "alternating"))
-        one_of("prune_scope", self.prune_scope, ("global", "layer"))
-        one_of("soft_labels", self.soft_labels, ("off", "rounds"))
-        one_of("weights", self.weights, ("f32", "bf16"))
-        one_of("embeddings", self.embeddings, ("f32", "bf16", "int8"))
-        one_of("compute", self.compute, ("auto", "sparse", "dense"))
-        one_of("warm_start", self.warm_start, ("off", "on"))
-        one_of("warm_rows", self.warm_rows, ("new", "all"))
-        one_of("distribution", self.distribution, DISTRIBUTIONS)
+        literals(self)
         controls = (*CONTROLS, *(f"only_{task.name}" for task in self.tasks))
         one_of("control", self.control, controls)
         between("keep", self.keep, 0.001, 1.0)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ncs4cvr.models.network import parents
+from ncs4cvr.models.warm import SEARCH
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import sizes
 from quality_parts.cells import Cell
@@ -21,18 +22,6 @@ from quality_parts.models import TOLERANCE, Model, all_models
 TRIAL_SEED = 101  # no seed of the table
 CURVE = (0.5, 0.8, 0.9, 0.95, 0.98)  # removed shares
 CURVES = ("ncs4cvr", "random", "new_start", "soft", "soft_random")
-#: Fields of the recipe that only the ticket search reads.
-OF_SEARCH = (
-    "keep",
-    "rounds",
-    "prune_scope",
-    "ticket_block",
-    "warmup_steps",
-    "search_epochs",
-    "early_bird",
-    "pruning",
-    "ticket_tie",
-)
 
 
 @dataclass(frozen=True)
@@ -156,7 +145,7 @@ def without_search(recipe: Recipe) -> Recipe:
 
     So its results stay when a recipe's search changes.
     """
-    defaults = {f.name: f.default for f in dataclasses.fields(Recipe) if f.name in OF_SEARCH}
+    defaults = {f.name: f.default for f in dataclasses.fields(Recipe) if f.name in SEARCH}
     return recipe.replace(**defaults)
 
 

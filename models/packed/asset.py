@@ -31,7 +31,6 @@ from ncs4cvr.models.sparsity import block_of
 
 MAGIC = b"NCS2"
 NAME = "weights.ncs"
-EMBEDDINGS = ("f32", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,6 @@ class Layout:
     parts: Mapping[str, tuple[int, int]]
     limit: float
     notes: Mapping[str, Any]
-
-    @property
-    def bias_count(self) -> int:
-        """Numbers of all biases together."""
-        used = itertools.chain.from_iterable(map(zip, self.uses, self.biases))
-        return max((first + self.pieces[p[0]].outputs for p, first in used), default=0)
 
     def bytes_of(self, *prefixes: str) -> int:
         """What the parts whose names begin so weigh together."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ncs4cvr.pipeline import history, lock, recipe_files
 from ncs4cvr.pipeline.commands.runs import aligned
-from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 if TYPE_CHECKING:
     from ncs4cvr.pipeline.cleaning import Plan
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
             _clean(folder, options.keep, options.dry_run)
     except lock.Locked as error:
         raise CommandFailed(FAULT, str(error)) from error
-    return PUSHED
+    return DONE
 
 
 def _clean(folder: Path, keep: int, dry_run: bool) -> None:

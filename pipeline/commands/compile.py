@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.secrets import hidden
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 if TYPE_CHECKING:
     from ncs4cvr.pipeline.kubeflow.resources import Resources
@@ -86,7 +86,7 @@ def main(options: argparse.Namespace) -> int:
     for warning in unseen(recipe, options.root, [path for _, path in volumes]):
         print(hidden(f"ncs4cvr: warning: {warning}"), file=sys.stderr)
     print(f"{options.output}: pipeline {spec.pipeline_name(recipe)}, image {options.image}")
-    return PUSHED
+    return DONE
 
 
 def resources(settings: Sequence[str]) -> tuple[tuple[str, Resources], ...]:

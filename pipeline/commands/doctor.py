@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import FAULT, PUSHED
+from ncs4cvr.pipeline.status import DONE, FAULT
 
 DOES = "look for what is wrong, and say the cure"
 EXAMPLE = """example:
@@ -33,4 +33,4 @@ def main(options: argparse.Namespace) -> int:
         print(finding)
     wrong = sum(not finding.fine for finding in found)
     print(f"\n{wrong} of {len(found)} checks failed" if wrong else "\nall is well")
-    return FAULT if wrong else PUSHED
+    return FAULT if wrong else DONE

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import typing
 from pathlib import Path
 
 from ncs4cvr.pipeline.run_folder import newest_artifact
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
+from ncs4cvr.schemas.recipe import Recipe
 
 DOES = "export a run's model once more, packed otherwise"
 EXAMPLE = """example:
@@ -17,10 +19,10 @@ EXAMPLE = """example:
 
 What is not given stays as the run's recipe has it. --plain makes dense float32 variables, for
 converters to ONNX, OpenVINO or TFLite: they cannot read weights that a model unpacks at load."""
-CHOICES = {
-    "weights": ("f32", "bf16"),
-    "embeddings": ("f32", "bf16", "int8"),
-    "compute": ("auto", "sparse", "dense"),
+KEYS = {  # of the recipe
+    "weights": "of what tickets keep",
+    "embeddings": "int8: each row with a scale of its own",
+    "compute": "auto: what this machine does faster",
 }
 
 
@@ -28,8 +30,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Run, output, and how to pack."""
     command.add_argument("run", metavar="RUN_DIR", help="runs/<recipe>")
     command.add_argument("--output", required=True, metavar="DIR", help="a new folder")
-    for name, values in CHOICES.items():
-        command.add_argument(f"--{name}", choices=values)
+    kinds = typing.get_type_hints(Recipe)
+    for name, told in KEYS.items():
+        command.add_argument(f"--{name}", choices=typing.get_args(kinds[name]), help=told)
     command.add_argument("--plain", action="store_true", help="dense float32 variables")
 
 
@@ -40,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
     run, output = Path(options.run), Path(options.output)
     if output.exists():
         raise CommandFailed(USAGE, f"{output} exists; name a new folder")
-    changes = {name: getattr(options, name) for name in CHOICES if getattr(options, name)}
+    changes = {name: getattr(options, name) for name in KEYS if getattr(options, name)}
     if options.plain and changes:
         raise CommandFailed(USAGE, f"--plain packs nothing: leave out --{next(iter(changes))}")
     with chatter_to(Path(os.devnull)):
@@ -54,4 +57,4 @@ def main(options: argparse.Namespace) -> int:
         inspection = importlib.import_module("ncs4cvr.models.packed.inspection")
         told = inspection.report(inspection.facts(str(output)))
     print(f"{told}\n\nexported to {output}")
-    return PUSHED
+    return DONE

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ncs4cvr.pipeline import starter_options
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "write a recipe for your own log"
 EXAMPLE = """example:
@@ -30,4 +30,4 @@ def main(options: argparse.Namespace) -> int:
         except LogError as error:
             raise CommandFailed(USAGE, str(error)) from error
     print(told)
-    return PUSHED
+    return DONE

@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import DATA_REFUSED, PUSHED, CommandFailed
+from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, CommandFailed
 
 DOES = "tell what is in an exported model"
 EXAMPLE = """example:
@@ -41,4 +41,4 @@ def main(options: argparse.Namespace) -> int:
             raise CommandFailed(DATA_REFUSED, str(error)) from error
         told = json.dumps(found, indent=1) if options.json else inspection.report(found)
     print(told)
-    return PUSHED
+    return DONE

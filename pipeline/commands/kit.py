@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "write what TF Serving is started with"
 EXAMPLE = """example:
@@ -20,7 +20,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """Run, folder, and what may be chosen."""
     command.add_argument("run", metavar="RUN_DIR", help="a run that pushed a model")
     command.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    command.add_argument("--name", default="ncs4cvr", help="of the model in the server")
+    command.add_argument(
+        "--name", default="ncs4cvr", help="of the model in the server (default: %(default)s)"
+    )
     command.add_argument("--stable", type=int, metavar="VERSION", help="default: the newest")
     command.add_argument("--canary", type=int, metavar="VERSION", help="default: as --stable")
     command.add_argument(
@@ -57,4 +59,4 @@ def main(options: argparse.Namespace) -> int:
         except KitError as error:
             raise CommandFailed(USAGE, str(error)) from error
     print(f"written to {options.output}; {Path(options.output) / 'README.md'} says how to start it")
-    return PUSHED
+    return DONE

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 if TYPE_CHECKING:
     from ncs4cvr.pipeline.endpoints import Connection, Target
@@ -37,16 +37,22 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="a serving folder or a warm-up file to replay, or rows (.parquet, .csv, .jsonl; "
         "times in ms since 1970)",
     )
-    command.add_argument("--model", default="ncs4cvr", help="its name in the server")
+    command.add_argument(
+        "--model", default="ncs4cvr", help="its name in the server (default: %(default)s)"
+    )
     command.add_argument("--label", default="", help="of the version (default: the newest)")
     command.add_argument(
         "--signature", default="", help="default: all of the warm-up file; of rows, predict"
     )
-    command.add_argument("--batch", type=int, default=64, help="of rows: how many a request")
+    command.add_argument(
+        "--batch", type=int, default=64, help="of rows: how many a request (default: 64)"
+    )
     command.add_argument("--connections", type=int, default=4, help="default: 4")
     command.add_argument("--rate", type=float, help="requests a second (open loop)")
     command.add_argument("--duration", type=float, default=10, help="seconds (default: 10)")
-    command.add_argument("--timeout", type=float, default=10, help="seconds a request")
+    command.add_argument(
+        "--timeout", type=float, default=10, help="seconds a request (default: 10)"
+    )
     command.add_argument("--output", metavar="FILE", help="write the result as JSON")
 
 
@@ -73,7 +79,7 @@ def main(options: argparse.Namespace) -> int:
     print(told(found), flush=True)  # before the file, which may find no room
     if options.output:
         Path(options.output).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return FAULT if found["failed"] else PUSHED
+    return FAULT if found["failed"] else DONE
 
 
 def _check_output(name: str | None) -> None:

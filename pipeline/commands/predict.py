@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import DATA_REFUSED, PUSHED, CommandFailed
+from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, CommandFailed
 
 DOES = "score a file"
 EXAMPLE = """example:
@@ -45,4 +45,4 @@ def main(options: argparse.Namespace) -> int:
             raise CommandFailed(DATA_REFUSED, str(error)) from error
     if not options.output:
         write(rows, sys.stdout)
-    return PUSHED
+    return DONE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import FACTS, PAGE
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "open the report of a run"
 EXAMPLE = """example:
@@ -24,7 +24,13 @@ report.json (the same facts for machines) and model_card.md."""
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Folder, and whether to open."""
-    command.add_argument("folder", nargs="?", default="runs/kuairand", metavar="RUN_DIR")
+    command.add_argument(
+        "folder",
+        nargs="?",
+        default="runs/kuairand",
+        metavar="RUN_DIR",
+        help="a run's folder (default: %(default)s)",
+    )
     command.add_argument("--no-open", action="store_true", help="only print the path")
 
 
@@ -43,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
     print(path)
     if not options.no_open and has_display():
         webbrowser.open(path.as_uri())
-    return PUSHED
+    return DONE
 
 
 def newer(folder: Path) -> str:

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from ncs4cvr.pipeline import history, lock
-from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 DOES = "serve an earlier version again"
 EXAMPLE = """example:
@@ -55,12 +55,12 @@ def main(options: argparse.Namespace) -> int:
     told = f"version {version} holds what {copied} holds"
     if not kit:
         print(f"{told}, and is served from now on")
-        return PUSHED
+        return DONE
     again = ["ncs4cvr", "kit", str(folder), "--output", kit, "--stable", version]
     print(f"{told}; servers of the newest version serve it from now on,")
     print("those of a kit when it is written anew (with its other options, too) and applied:")
     print(f"  {shlex.join(again)}")
-    return PUSHED
+    return DONE
 
 
 def _kit(base: str) -> str:

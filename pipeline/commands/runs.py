@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ncs4cvr.pipeline import history, lock
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "show what came of every run"
 EXAMPLE = """example:
@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> int:
     rows = rows[-options.last :] if options.last > 0 else rows
     rows += [_at_work(folder) for folder in folders if lock.held(folder)]
     print("\n".join(aligned([COLUMNS, *rows])))
-    return PUSHED
+    return DONE
 
 
 def run_folders(root: Path) -> list[Path]:

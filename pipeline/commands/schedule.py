@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "run a compiled pipeline on Kubeflow on a schedule"
 EXAMPLE = """example:
@@ -52,15 +52,15 @@ def main(options: argparse.Namespace) -> int:
         for each in kubeflow.schedules(client, server, name):
             cron = each.trigger.cron_schedule.cron if each.trigger.cron_schedule else ""
             print(f"{each.display_name}  {cron}  {each.status}  {each.recurring_run_id}")
-        return PUSHED
+        return DONE
     if not options.cron:
         changed = kubeflow.switch(client, server, name, on=options.resume)
         print(f"{name}: {'resumed' if options.resume else 'paused'} {changed}")
-        return PUSHED
+        return DONE
     pipeline = kubeflow.upload(client, server, Path(options.file))
     made, replaced = kubeflow.recur(
         client, server, pipeline, options.cron, values, options.pipeline_root
     )
     told = f", instead of {', '.join(replaced)}" if replaced else ""
     print(f"{name}: schedule {made}, {kubeflow.cron_of(options.cron)}{told}")
-    return PUSHED
+    return DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ncs4cvr.pipeline.status import PUSHED
+from ncs4cvr.pipeline.status import DONE
 
 DOES = "run a compiled pipeline on Kubeflow"
 EXAMPLE = """example:
@@ -36,4 +36,4 @@ def main(options: argparse.Namespace) -> int:
     run = kubeflow.run_now(client, server, pipeline, values, options.pipeline_root)
     new = "new version" if pipeline.new else "version that was there"
     print(f"pipeline {pipeline.name}, {new} {pipeline.version_id}: run {run}")
-    return PUSHED
+    return DONE

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ncs4cvr.pipeline.run_folder import newest_artifact
-from ncs4cvr.pipeline.status import DATA_REFUSED, PUSHED, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, USAGE, CommandFailed
 
 DOES = "print and draw tickets"
 EXAMPLE = """example:
@@ -17,7 +17,13 @@ EXAMPLE = """example:
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Folder and picture."""
-    command.add_argument("folder", nargs="?", default="runs/kuairand", metavar="RUN_DIR")
+    command.add_argument(
+        "folder",
+        nargs="?",
+        default="runs/kuairand",
+        metavar="RUN_DIR",
+        help="a run's folder, or one that holds tickets.json (default: %(default)s)",
+    )
     command.add_argument("--png", metavar="FILE", help="draw them, too")
 
 
@@ -34,7 +40,7 @@ def main(options: argparse.Namespace) -> int:
         except ValueError as error:
             raise CommandFailed(DATA_REFUSED, str(error)) from error
     print(told)
-    return PUSHED
+    return DONE
 
 
 def tickets_folder(folder: Path) -> Path:

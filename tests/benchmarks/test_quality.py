@@ -94,10 +94,10 @@ def test_a_cell_does_not_depend_on_gates_and_files(cell):
 
 
 def test_only_cells_with_tickets_depend_on_how_the_recipe_searches(plan, models):
-    from quality_parts.plan import OF_SEARCH
+    from ncs4cvr.models.warm import SEARCH
 
     other = {"prune_scope": "layer", "pruning": "polynomial", "ticket_block": 16}
-    for field in OF_SEARCH:
+    for field in SEARCH:
         value = other.get(field, 0.5 if isinstance(getattr(RECIPE, field), float) else 7)
         moved = dataclasses.replace(plan, recipe=RECIPE.replace(**{field: value}))
         for name in ("shared_bottom", "lightgbm"):
