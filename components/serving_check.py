@@ -24,6 +24,9 @@ from ncs4cvr.schemas.log import MISSING
 REPORT = "serving_check.json"
 RECORDED = "recorded.npz"  # ncs4cvr.models.recording.FILE: importing it would load all model code
 EXACT = 1e-6  # probability; what a lossless export may differ by, and any export from itself
+#: But where products are rounded to bfloat16: `rank` adds up what `predict` multiplies at once, and
+#: sparse layers, of other batch sizes, do not round. As wide as the exporter's own check.
+ROUNDED = 0.05
 WATCHED = ("serving_default", 64)  # the signature and batch size that max_p99_ms speaks of
 
 
@@ -33,6 +36,7 @@ def ServingCheck(
     model_run: InputArtifact[standard_artifacts.ModelRun],
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
     exact: Parameter[int],
+    bf16: Parameter[int],
     serving_auc_tolerance: Parameter[float],
     max_p99_ms: Parameter[float],
     max_load_s: Parameter[float],
@@ -52,6 +56,8 @@ def ServingCheck(
       model_run: the Trainer's, with the recorded requests (ncs4cvr.models.recording).
       blessing: `blessed` 1 or 0, and the model's id.
       exact: 1 where the export is lossless: answers may differ by 1e-6 from the trainer's.
+      bf16: 1 where layers may be computed in bfloat16: signatures and batch sizes may then differ
+        from each other by .05, as ways to compute round differently.
       serving_auc_tolerance: where it is not, by how much an output's AUC may differ.
       max_p99_ms: of `serving_default` at batch 64; 0 is no bound, here and below.
       max_load_s: of loading the model.
@@ -73,7 +79,7 @@ def ServingCheck(
             "max_model_mb": max_model_mb,
             "max_serving_mb": max_serving_mb,
         }
-        report = judged(measured, bounds)
+        report = judged({**measured, "bf16": bool(bf16)}, bounds)
         io_utils.write_string_file(f"{blessing.uri}/{REPORT}", json.dumps(report, indent=1) + "\n")
         if report["blessed"]:
             stamped = path_utils.stamped_model_path(blessing.uri)
@@ -162,9 +168,9 @@ def compared(served: np.ndarray, trainer: np.ndarray, label: np.ndarray) -> dict
 def judged(measured: Mapping[str, Any], bounds: Mapping[str, float]) -> dict[str, Any]:
     """What is measured, with `failures` (a line each) and whether it is `blessed`.
 
-    load_s; model_bytes; memory_mb, and memory_before_load_mb; rows: how many were recorded; exact;
-    outputs: output -> see `compared`; calls: one entry per signature and batch size, see `replay`
-    in serving_replay.py.
+    load_s; model_bytes; memory_mb, and memory_before_load_mb; rows: how many were recorded; exact
+    and bf16, see ServingCheck; outputs: output -> see `compared`; calls: one entry per signature
+    and batch size, see `replay` in serving_replay.py.
     """
     failures = [*_wrong(measured, bounds["serving_auc_tolerance"]), *_beyond(measured, bounds)]
     return {"blessed": not failures, "failures": failures, **measured}
@@ -192,12 +198,13 @@ def _wrong(measured: Mapping[str, Any], tolerance: float) -> Iterator[str]:
                 f"{tolerance:g}"
             )
     whose = "the trainer's prediction" if measured["exact"] else "serving_default's"
+    allowed = ROUNDED if measured["bf16"] else EXACT
     for call in measured["calls"]:
-        if call["difference"] > EXACT:
+        if call["difference"] > allowed:
             other = "the same rows one by one" if call["signature"] == "rank" else whose
             yield (
                 f"{call['signature']} at batch {call['batch']} differs from {other} by "
-                f"{call['difference']:.2g} in {call['output']}; {EXACT:g} is allowed"
+                f"{call['difference']:.2g} in {call['output']}; {allowed:g} is allowed"
             )
 
 

@@ -162,7 +162,9 @@ class ServingModule(tf.Module):
 
         @tf.function(autograph=False)
         def rank(**columns):
-            raw = {c: as_parsed(self.spec[c], x) for c, x in columns.items()}
+            # Servers compare types with a signature, but not shapes: two users would become one.
+            one = {c: tf.ensure_shape(x, x.shape) if x.shape[0] else x for c, x in columns.items()}
+            raw = {c: as_parsed(self.spec[c], x) for c, x in one.items()}
             return self.score(features(raw), ranking=True)
 
         made = {

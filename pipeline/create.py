@@ -186,6 +186,7 @@ def create_pipeline(
         model=model,
         model_run=trainer.outputs["model_run"],
         exact=int(recipe.lossless),
+        bf16=int(recipe.weights == "bf16"),
         code_version=code_version("ncs4cvr.components.serving_check"),
         **{key: getattr(recipe, key) for key in SERVING_BOUNDS},
     )

@@ -48,7 +48,7 @@ def score_file(model_folder: Path, path: Path) -> pa.Table:
 def _predict_of(version: Path) -> Any:
     try:
         signatures = tf.saved_model.load(str(version)).signatures
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:  # TensorFlow's own
         raise InputError(
             f"{version} cannot be loaded ({error}); the next `ncs4cvr run` pushes a whole model"
         ) from error

@@ -251,7 +251,11 @@ def read(blob: bytes) -> Layout:
 
 
 def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks that at least one task keeps, increasing, and which tasks do: [task, block]."""
+    """Blocks that at least one task keeps, increasing, and which tasks do: [task, block].
+
+    Raises:
+      ValueError: this is no asset of packed weights, or its tickets are broken.
+    """
     layout = read(blob)
     blocks = coding.positions(_part(blob, layout, "gaps"))
     keeps = np.zeros((len(layout.uses), len(blocks)), bool)
@@ -264,4 +268,9 @@ def tickets(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _part(blob: bytes, layout: Layout, name: str) -> np.ndarray:
     at, length = layout.parts[name]
-    return np.frombuffer(zlib.decompress(blob[at : at + length]), np.uint8)
+    try:
+        return np.frombuffer(zlib.decompress(blob[at : at + length]), np.uint8)
+    except zlib.error as error:
+        raise ValueError(
+            f"{name} of the packed weights cannot be unpacked: {error}; export again"
+        ) from error

@@ -108,7 +108,7 @@ class Tiny(tf.Module):
         tf.saved_model.save(self, str(folder), signatures=signatures)
 
 
-def check(world, model, out, exact=1, **bounds):
+def check(world, model, out, exact=1, bf16=0, **bounds):
     """Runs the component on a model; its blessing and its report."""
     made = standard_artifacts.Model(), standard_artifacts.ModelRun()
     blessing = standard_artifacts.InfraBlessing()
@@ -117,6 +117,6 @@ def check(world, model, out, exact=1, **bounds):
     ServingCheck.EXECUTOR_SPEC.executor_class().Do(
         {"model": [made[0]], "model_run": [made[1]]},
         {"blessing": [blessing]},
-        {"exact": exact, "code_version": "1", **OFF, **bounds},
+        {"exact": exact, "bf16": bf16, "code_version": "1", **OFF, **bounds},
     )
     return blessing, json.loads((Path(out) / serving_check.REPORT).read_text())

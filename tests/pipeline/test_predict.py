@@ -46,6 +46,15 @@ def test_an_export_that_does_not_tell_takes_milliseconds(scored):
     assert scored(["5000"])["ctr"].to_pylist() == pytest.approx([50])
 
 
+def test_a_model_whose_variables_are_cut_off_is_refused(serving, tmp_path):
+    shutil.copytree(serving, tmp_path / "serving")
+    path = tmp_path / "serving/7/variables/variables.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:-9])
+    (tmp_path / "rows.csv").write_text("user,city,price,history\n1,Oslo,2.5,[3]\n")
+    with pytest.raises(predict.InputError, match=r"serving/7 cannot be loaded .* whole model"):
+        predict.score_file(tmp_path / "serving", tmp_path / "rows.csv")
+
+
 def test_whole_numbers_beside_gaps_are_written_as_they_are():
     out = io.StringIO()
     predict.write(pa.table({"user": [2**53 + 1, None], "ctr": [0.25, 0.5]}), out)

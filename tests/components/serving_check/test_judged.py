@@ -107,3 +107,11 @@ def test_a_call_that_differs_from_the_other_calls_is_named(measured, difference)
     (line,) = judged({**measured, "calls": calls}, OFF)["failures"]
     assert line.startswith(f"{calls[3]['signature']} at batch {calls[3]['batch']} differs")
     assert "in cvr; 1e-06 is allowed" in line
+
+
+@pytest.mark.parametrize(("difference", "passes"), [(0.01, True), (0.1, False)])
+def test_ways_to_round_to_bfloat16_may_differ_from_each_other(measured, difference, passes):
+    calls = [{**call, "difference": difference, "output": "ctr"} for call in measured["calls"]]
+    report = judged({**measured, "exact": False, "bf16": True, "outputs": {}, "calls": calls}, OFF)
+    assert report["blessed"] is passes
+    assert passes or "in ctr; 0.05 is allowed" in report["failures"][0]

@@ -72,6 +72,16 @@ def test_what_is_no_asset_is_named(towers, spoil, told):
         asset.read(spoil(blob))
 
 
+@pytest.mark.parametrize("part", ["gaps", "ticket.0", "ticket.1"])
+def test_a_ticket_that_has_changed_is_named(towers, part):
+    blob, layout = asset.pack(towers(), [], "f32", "f32", {})
+    at, length = layout.parts[part]
+    last = at + length - 1  # of its checksum
+    spoilt = blob[:last] + bytes([blob[last] ^ 1]) + blob[last + 1 :]
+    with pytest.raises(ValueError, match=rf"{part} of the packed weights .* export again"):
+        asset.tickets(spoilt)
+
+
 def test_a_block_takes_one_bit_of_every_ticket_and_one_gap(towers):
     """Fair tickets of 30 inputs x 2 blocks and 32 x 1, each of 16 connections."""
     made = towers(keep=0.5, sizes=(30, 32, 16), block=16)

@@ -1,0 +1,54 @@
+"""What a server may ask beyond the signatures, and what the check before a push asks."""
+
+import pytest
+import tensorflow as tf
+
+from ncs4cvr.components import serving_check
+from ncs4cvr.components.serving_replay import Model, feed_columns, feed_request
+from ncs4cvr.models import export as exporting
+from ncs4cvr.models import recording, starts
+from ncs4cvr.schemas.log import MISSING
+
+#: Columns of tiny_world that a ranking request has once, the history left out.
+ONCE = ("age", "time_ms", "spent")
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return Model(trained.saved, MISSING)
+
+
+@pytest.fixture(scope="module")
+def rows(world, encode):
+    return tuple(encode(row) for row in world.valid_rows[:20])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("column", ONCE)
+def test_a_ranking_request_of_none_or_several_users_is_refused(model, rows, column, count):
+    """Servers compare types with a signature, but not shapes."""
+    asked = {**feed_request(model, rows), column: feed_columns(model, rows)[column][:count]}
+    asked = {name: tf.constant(values) for name, values in asked.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"\[{count}\].*\[1\]"):
+        model.ask("rank", asked)
+
+
+@pytest.mark.slow
+def test_bf16_passes_the_check_before_a_push(world, trained, encode, tmp_path):
+    """A request's share of the first layer is rounded by itself, which `predict` does not do."""
+    changed = trained.model.recipe.replace(weights="bf16", compute="dense")
+    model = starts.build(changed, world.sizes, next(iter(world.valid.in_order())))
+    for mine, theirs in zip(model.weights, trained.model.weights, strict=True):
+        mine.assign(theirs)
+    exporting.export(model, world.graph, f"{tmp_path}/model")
+    examples = [encode(row) for row in world.valid_rows]
+    recording.record(model, world.graph, examples, f"{tmp_path}/recorded.npz")
+    measured = serving_check.replayed(
+        f"{tmp_path}/model", f"{tmp_path}/recorded.npz", str(tmp_path), exact=False
+    )
+    bounds = dict.fromkeys(("max_p99_ms", "max_load_s", "max_model_mb", "max_serving_mb"), 0)
+    bounds["serving_auc_tolerance"] = 0.01  # 150 rows
+    report = serving_check.judged({**measured, "bf16": True}, bounds)
+    assert report["failures"] == []
+    apart = [call["difference"] for call in measured["calls"] if call["signature"] == "rank"]
+    assert max(apart) > serving_check.EXACT
