@@ -1,6 +1,7 @@
 """Files of every format, whole and broken."""
 
 import dataclasses
+import datetime as dt
 import gzip
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, name):
     path.write_bytes(path.read_bytes()[:-50_000])
     with pytest.raises(LogError, match=f"{name}: cannot be read to its end"):
         list(blocks(str(path)))
+
+
+def test_lists_in_lists_become_one_value_or_joined_text(tmp_path):
+    days = [dt.datetime(2022, 1, 1), dt.datetime(2022, 1, 2)]
+    table = pa.table({"one": [[[1]], [[2]]], "more": [[[1, 2], [3]], None], "t": [days, days[:1]]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    block = only(tmp_path / "a.parquet")
+    assert block.table["one"].to_pylist() == [1, 2]
+    assert block.table["more"].to_pylist() == ["1,2,3", None]
+    assert len(set(block.table["t"].to_pylist())) == 2
 
 
 def test_files_are_found_by_globs_and_commas_and_told_apart_by_ending(tmp_path):
