@@ -47,7 +47,9 @@ def files(pattern: str) -> list[str]:
     """
     paths: list[str] = []
     for glob in filter(None, (part.strip() for part in pattern.split(","))):
-        found = sorted(m.path for m in FileSystems.match([glob])[0].metadata_list)
+        here = "" if "/" in glob else "./"  # without it Beam finds no *.csv of this directory
+        matched = FileSystems.match([here + glob])[0].metadata_list
+        found = sorted(m.path.removeprefix(here) for m in matched)
         if not found:
             raise LogError(
                 f"no file matches {glob!r}; check the path (a relative one starts at the current "

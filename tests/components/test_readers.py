@@ -164,6 +164,13 @@ def test_files_are_found_by_globs_and_commas_and_told_apart_by_ending(tmp_path):
     assert format_of("x/a.csv.gz") == "csv"
 
 
+def test_a_glob_may_be_of_the_current_directory(tmp_path, monkeypatch):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path)
+    assert files("*.csv") == files("a.csv,b.csv") == ["a.csv", "b.csv"]
+
+
 def test_a_header_that_names_a_column_twice_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("a,a\n1,2\n")
     with pytest.raises(LogError, match="must name every column once"):
