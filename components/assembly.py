@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ncs4cvr.components.columns import hashes, mix, one_chunk
+from ncs4cvr.components.columns import one_chunk
+from ncs4cvr.components.hashing import hashes, mix
 from ncs4cvr.components.history import (
     BEFORE_LOG,
     Timeline,

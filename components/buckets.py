@@ -15,7 +15,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from ncs4cvr.components.columns import hashes, mix
+from ncs4cvr.components.hashing import hashes, mix
 from ncs4cvr.components.records import open_file
 
 
@@ -74,12 +74,14 @@ def write_buckets(
     """Writes tables' rows bucket by bucket into one file; returns (bucket, where) pairs.
 
     at_once: cut no fewer rows than this at a time (but for the last), so that with many buckets
-    pieces do not become a row or two each.
+    pieces do not become a row or two each. A table without rows writes nothing.
     """
     refs: list[tuple[int, Ref]] = []
     with contextlib.ExitStack() as stack:
         writer = None
         for table, buckets in _gathered(tables, at_once):
+            if not table.num_rows:
+                continue
             if writer is None:
                 stream = stack.enter_context(create(stack.enter_context(writing(path))))
                 options = pa.ipc.IpcWriteOptions(compression="lz4")

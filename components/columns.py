@@ -1,4 +1,4 @@
-"""Raw cells become int64, float, text and hashes, whole columns at a time; times.py has times.
+"""Raw cells become int64, float and text, whole columns at a time; times.py has times.
 
 Every function returns the converted column, null where a cell is missing or does not convert, and
 a mask of the cells that do not convert.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,10 +20,6 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)  # examples keep 32 bits
 
 #: Text that stands for a missing number, trimmed and in lower case.
 MISSING_WORDS = pa.array(["", "na", "nan", "n/a", "null", "none", "\\n"])
-
-#: Numbers as text, as they are written by default.
-WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
-DECIMAL = r"^-?(0|[1-9][0-9]*)\.[0-9]+$"
 
 Converted = tuple[pa.Array, np.ndarray]
 
@@ -60,6 +56,8 @@ def to_int(raw: pa.Array) -> Converted:
     """Whole numbers; a float or a text such as "12.0" counts where it is one."""
     if kind_of(raw.type) == "string":
         return _text_to_int(raw)
+    if pa.types.is_decimal(raw.type):
+        return _decimal_to_int(raw)
     if kind_of(raw.type) == "float":
         return _float_to_int(raw)
     none = np.zeros(len(raw), bool)
@@ -87,6 +85,8 @@ def to_float(raw: pa.Array) -> Converted:
 def to_string(raw: pa.Array) -> Converted:
     """Text; an empty one is missing. A number that is whole is written as such: 5.0 as "5"."""
     bad = np.zeros(len(raw), bool)
+    if pa.types.is_decimal(raw.type):
+        return cell_by_cell(raw, _decimal_text, pa.string())
     if kind_of(raw.type) == "float":
         return _float_to_string(raw), bad
     try:
@@ -96,80 +96,13 @@ def to_string(raw: pa.Array) -> Converted:
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), bad
 
 
-def hashes(ids: pa.Array) -> np.ndarray:
-    """A 64-bit hash of every cell (0 of a null), the same on every machine and in every version."""
-    ids = one_chunk(ids)
-    kind = kind_of(ids.type)
-    if kind in ("int", "time"):
-        rest = np.uint64(0)
-        if kind == "time":
-            if pa.types.is_timestamp(ids.type) and ids.type.unit == "ns":
-                ns = ids.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-                rest = (ns % 1000).astype(np.uint64)
-            # Not safe: moments of no calendar overflow; they are dead letters anyway.
-            ids = ids.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        ids = ids.cast(pa.int64(), safe=False).fill_null(0)
-        hashed = mix(ids.to_numpy(zero_copy_only=False)) + rest
-    elif kind == "float":
-        values = ids.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
-        hashed = mix((values + 0.0).view(np.int64))
-    else:
-        hashed = np.zeros(len(ids), np.uint64)
-        if kind != "null":
-            cells = ids.fill_null(b"" if "binary" in str(ids.type) else "")
-            hashed = pd.util.hash_array(np.asarray(cells.to_numpy(zero_copy_only=False), object))
-    return np.where(mask_of(ids.is_null()), np.uint64(0), hashed)
-
-
-def mix(numbers: np.ndarray) -> np.ndarray:
-    """splitmix64: spreads 64-bit integers over 64 bits."""
-    z = numbers.astype(np.int64, copy=False).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def row_hashes(table: pa.Table) -> np.ndarray:
-    """One hash a row over all its cells.
-
-    Neither the order of the columns matters nor their types, which in some formats depend on the
-    other rows of a block: 5, 5.0 and "5" are the same.
-    """
-    total = np.zeros(table.num_rows, np.uint64)
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        salt = pd.util.hash_array(np.array([name], object))[0]
-        array = one_chunk(column)
-        missing = mask_of(array.is_null())
-        hashed = _hashes_of_values(array)
-        total += np.where(missing, np.uint64(0), mix((hashed ^ salt).view(np.int64)))
-    return total
-
-
-def _hashes_of_values(cells: pa.Array) -> np.ndarray:
-    """As `hashes`; a number has the same as integer, float, or text if it is written plainly."""
-    if kind_of(cells.type) == "float":
-        return _hashes_of_floats(cells.cast(pa.float64(), safe=False))
-    if kind_of(cells.type) != "string":
-        return hashes(cells)
-    try:
-        cells = cells.cast(pa.string())
-    except pa.ArrowInvalid:  # binary that is not UTF-8
-        return hashes(cells)
-    hashed = hashes(cells)
-    whole = mask_of(pc.match_substring_regex(cells, WHOLE))
-    hashed[whole] = hashes(cells.filter(pa.array(whole)).cast(pa.int64()))
-    rest = np.flatnonzero(mask_of(pc.match_substring_regex(cells, DECIMAL)))
-    if len(rest):
-        texts = cells.take(pa.array(rest))
-        numbers = texts.cast(pa.float64())
-        plain = pc.equal(numbers.cast(pa.string()), texts)  # no 0.50, which may be another word
-        hashed[rest[mask_of(plain)]] = _hashes_of_floats(numbers.filter(plain))
-    return hashed
-
-
-def _hashes_of_floats(numbers: pa.Array) -> np.ndarray:
-    whole, broken = _float_to_int(numbers)
-    return np.where(broken, hashes(numbers), hashes(whole))
+def inexact(raw: pa.Array) -> np.ndarray:
+    """Where a float is so large that its type no longer tells whole numbers apart: no id."""
+    limits = ((pa.types.is_float32, 2.0**24), (pa.types.is_float64, EXACT))
+    limit = next((limit for check, limit in limits if check(raw.type)), math.inf)
+    if limit == math.inf:
+        return np.zeros(len(raw), bool)
+    return np.abs(raw.to_numpy(zero_copy_only=False)) >= limit
 
 
 def mask_of(flags: pa.Array) -> np.ndarray:
@@ -203,6 +136,13 @@ def _text_to_int(raw: pa.Array) -> Converted:
     if mask_of(pc.match_substring(text, "x", ignore_case=True)).any():
         return cell_by_cell(text, _parse_int, pa.int64())
     return numbers, np.zeros(len(raw), bool)
+
+
+def _decimal_to_int(raw: pa.Array) -> Converted:
+    try:
+        return raw.cast(pa.int64()), np.zeros(len(raw), bool)
+    except pa.ArrowInvalid:
+        return cell_by_cell(raw, _whole_decimal, pa.int64())
 
 
 def _float_to_int(raw: pa.Array) -> Converted:
@@ -248,6 +188,19 @@ def _parse_int(cell: str) -> int:
     if not -(2**63) < number < 2**63:
         raise ValueError(cell)
     return number
+
+
+def _whole_decimal(cell: Decimal) -> int:
+    number = int(cell)
+    if number != cell or not -(2**63) < number < 2**63:
+        raise ValueError(cell)
+    return number
+
+
+def _decimal_text(cell: Decimal) -> str:
+    """All digits; none after the point that says nothing."""
+    text = format(cell, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _parse_float(cell: str) -> float:

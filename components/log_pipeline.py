@@ -25,7 +25,7 @@ from ncs4cvr.components.buckets import create, make_folder, remove, writing
 from ncs4cvr.components.log_steps import COUNTS, Answer, Parse, Tidy, Write, error_file
 from ncs4cvr.components.plan import BUCKET_ROWS, Plan, make_plan
 from ncs4cvr.components.records import LogError, open_file
-from ncs4cvr.components.report import check_totals, merge, report
+from ncs4cvr.components.report import check_met, check_totals, merge, report
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log
 
@@ -62,6 +62,7 @@ def write_examples(
         with open_file(_totals(temp)) as stream:
             totals = json.load(stream)
         check_totals(totals, log)  # Tidy does, and stops early, but not where there is no user
+        check_met(totals, log)
         counts = report(totals, log)
         with writing(f"{dead_letters}/counts.json") as path, create(path) as stream:
             stream.write(json.dumps(counts, indent=1).encode())

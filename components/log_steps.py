@@ -14,11 +14,13 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from ncs4cvr.components.assembly import BUCKET, answer, ask, examples, tidy
 from ncs4cvr.components.buckets import Ref, bucket_of, create, read_refs, write_buckets, writing
-from ncs4cvr.components.columns import one_chunk
+from ncs4cvr.components.columns import mask_of, one_chunk
+from ncs4cvr.components.history import BEFORE_LOG
 from ncs4cvr.components.parsing import DAY, ORDER, TIME, USER, VIDEO, Sieve, dead_letter_line, parse
 from ncs4cvr.components.plan import Plan, Unit
 from ncs4cvr.components.readers import blocks
@@ -159,6 +161,9 @@ class Answer(_Step):
             yield beam.pvalue.TaggedOutput(COUNTS, _keys("videos", videos))
         if asked is None:
             return
+        events = asked.filter(pa.array(asked[DAY].to_numpy() != BEFORE_LOG))
+        for met in _met(self._plan, "videos", events[VIDEO], videos):
+            yield beam.pvalue.TaggedOutput(COUNTS, met)
         answers = answer(self._plan, asked, videos)
         yield from self._write(
             "answers", "answers", bucket, [(answers, answers[BUCKET].to_numpy())]
@@ -168,6 +173,17 @@ class Answer(_Step):
 def _keys(kind: str, table: pa.Table) -> dict[str, Any]:
     different = len(one_chunk(table[0]).unique())
     return sheet(kind, {"duplicates": table.num_rows - different, "kept": different})
+
+
+def _met(
+    plan: Plan, kind: str, keys: pa.ChunkedArray, table: pa.Table | None
+) -> Iterator[dict[str, Any]]:
+    """How many different keys the events have, and how many of them have a row in the file."""
+    if len(getattr(plan, kind)) > 1:  # else nobody reads it
+        asked = one_chunk(keys).unique()
+        there = pa.array([], asked.type) if table is None else one_chunk(table[0])
+        met = int(mask_of(pc.is_in(asked, value_set=there)).sum())
+        yield sheet(kind, {"asked": len(asked), "met": met})
 
 
 class Write(_Step):
@@ -188,6 +204,7 @@ class Write(_Step):
                 for split, folder in self._folders.items()
             }
             if rows is not None:
+                yield from _met(self._plan, "users", rows[USER], users)
                 for split, columns in examples(self._plan, rows, past, users, answers):
                     for example in encode(columns).to_pylist():
                         writers[split].write(example)

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncs4cvr.components.columns import Converted, one_chunk, row_hashes, to_float, to_int, to_string
+from ncs4cvr.components.columns import Converted, inexact, one_chunk, to_float, to_int, to_string
+from ncs4cvr.components.hashing import row_hashes
 from ncs4cvr.components.plan import Column, Plan, Unit
 from ncs4cvr.components.records import Block
 from ncs4cvr.components.times import (
@@ -30,6 +31,7 @@ CONVERT: dict[str, Callable[[pa.Array], Converted]] = {
     "string": to_string,
 }
 EXPECTED = {"int": "a whole number", "float": "a finite number", "string": "text"}
+EXACT_KEY = "an id below 2^53 (2^24 in 32 bits), as it is a float; write whole numbers or text"
 UNKNOWN = -1  # a label that a history file does not know
 #: Names on the way; the user's own names cannot collide with them, whatever they are.
 USER, VIDEO, TIME, DAY, ORDER, HASH = "@user", "@video", "@time", "@day", "@order", "@hash"
@@ -153,6 +155,8 @@ def parse(block: Block, unit: Unit, plan: Plan) -> tuple[pa.Table, Sieve]:
 
 def _cell(sieve: Sieve, column: Column, needed: bool) -> pa.Array:
     expected = EXPECTED[column.dtype]
+    if needed:  # a key: two that become one would be merged without a word
+        sieve.refuse(inexact(sieve.raw(column.theirs)), column.theirs, EXACT_KEY)
     return sieve.column(column.theirs, CONVERT[column.dtype], expected, needed)
 
 

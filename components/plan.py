@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ncs4cvr.components.columns import kind_of, one_chunk, to_int
-from ncs4cvr.components.readers import blocks, files, format_of, row_groups, schema_of
+from ncs4cvr.components.readers import files, format_of, head_of, row_groups, schema_of
 from ncs4cvr.components.records import LogError, check_once
 from ncs4cvr.components.row_checks import check_rows
 from ncs4cvr.schemas.features import Feature
@@ -116,7 +116,7 @@ def make_plan(log: Log, features: Sequence[Feature], bucket_rows: int = BUCKET_R
     )
     for kind, found in heads.items():
         for path, (schema, rows) in found.items():
-            if rows:
+            if rows and schema.names:  # else there are broken rows only, each a dead letter
                 required = _required(plan, kind)
                 names = [name for name, _ in required] + _optional(plan, kind)
                 check_once(path, schema.names, map(log.column, names))
@@ -151,7 +151,10 @@ def _holds_whole(path: str, name: str, log: Log) -> bool:
     """Whether the head of a text file holds whole numbers here, but for a few broken cells."""
     if format_of(path) not in ("csv", "json"):
         return False
-    cells = one_chunk(next(blocks(path, limit=1000)).table[name])
+    head, _ = head_of(path)
+    if head is None or not len(head.rows):  # nothing that speaks against it
+        return True
+    cells = one_chunk(head.table[name])
     whole, bad = to_int(cells)
     good = pa.array(~bad)
     same = whole.filter(good).cast(pa.string()).equals(cells.filter(good))  # 007 is a word
@@ -204,10 +207,16 @@ def _check_columns(
                 f"{path}: no column {theirs!r}; nearest are {', '.join(near)}. If it has another "
                 f'name, map it: Log(columns=(("{name}", "{near[0] if near else "THEIRS"}"),))'
             )
-        kind = kind_of(schema.field(theirs).type)
+        held = schema.field(theirs).type
+        kind = kind_of(held)
+        if dtype == "time" and pa.types.is_float32(getattr(held, "value_type", held)):
+            raise LogError(
+                f"{path}: column {theirs!r} holds floats of 32 bits, which keep times of these "
+                "years to two minutes only, expected time; write it as 64 bits, best whole numbers"
+            )
         if kind not in FITS[dtype] and not text and not (mixed and kind == "string"):
             raise LogError(
-                f"{path}: column {theirs!r} holds {schema.field(theirs).type}, expected {dtype}; "
+                f"{path}: column {theirs!r} holds {held}, expected {dtype}; "
                 "write it as that type, or give the feature's row another dtype"
             )
 

@@ -47,7 +47,9 @@ def files(pattern: str) -> list[str]:
     """
     paths: list[str] = []
     for glob in filter(None, (part.strip() for part in pattern.split(","))):
-        found = sorted(m.path for m in FileSystems.match([glob])[0].metadata_list)
+        here = "" if "/" in glob else "./"  # without it Beam finds no *.csv of this directory
+        matched = FileSystems.match([here + glob])[0].metadata_list
+        found = sorted(m.path.removeprefix(here) for m in matched)
         if not found:
             raise LogError(
                 f"no file matches {glob!r}; check the path (a relative one starts at the current "
@@ -114,22 +116,36 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def schema_of(path: str) -> tuple[pa.Schema, int]:
-    """Columns of a file and how many rows it has: exact for Parquet, else guessed from its head.
+    """Columns of a file and how many rows it holds: exact for Parquet, else guessed from its head.
 
     Columns of CSV and JSON lines are text; those of the latter and TFRecord what 1000 rows hold.
+    Rows that cannot be read count, too; JSON lines and TFRecord of no other have no column.
     """
     with _naming(path):
         if format_of(path) == "parquet":
             with open_file(path) as stream:
                 parquet = pq.ParquetFile(stream)
                 return parquet.schema_arrow, parquet.metadata.num_rows
-        head = next(blocks(path, limit=1000), None)
+        head, broken = head_of(path)
         if head is None or not len(head.rows):
-            return (pa.schema([]) if head is None else head.table.schema), 0
+            return (pa.schema([]) if head is None else head.table.schema), broken
         size = FileSystems.match([path])[0].metadata_list[0].size_in_bytes
         packed = 6 if path.lower().endswith(".gz") else 1
         row_bytes = max(head.table.nbytes / len(head.rows), 1)
-        return head.table.schema, max(int(size * packed / row_bytes), len(head.rows))
+        return head.table.schema, max(int(size * packed / row_bytes), len(head.rows) + broken)
+
+
+def head_of(path: str) -> tuple[Block | None, int]:
+    """The first block of a file that holds a row (else its last), and how many rows broke so far.
+
+    A file may begin with any number of rows that cannot be read.
+    """
+    block, broken = None, 0
+    for block in blocks(path, limit=1000):
+        broken += len(block.broken)
+        if len(block.rows):
+            break
+    return block, broken
 
 
 def row_groups(path: str) -> list[tuple[int, int]]:
@@ -180,11 +196,21 @@ def _flat(table: pa.Table, separators: Mapping[str, str]) -> pa.Table:
     """One value a cell: lists of one lose their brackets, longer ones become joined text."""
     for i, name in enumerate(table.column_names):
         column = table.column(i)
-        if pa.types.is_dictionary(column.type):
-            table = table.set_column(i, name, column.cast(column.type.value_type))
-        elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            table = table.set_column(i, name, unlisted(column, separators.get(name, ",")))
+        flat = _flat_column(column, separators.get(name, ","))
+        if flat is not column:
+            table = table.set_column(i, name, flat)
     return table
+
+
+def _flat_column(column: pa.ChunkedArray | pa.Array, separator: str) -> pa.ChunkedArray | pa.Array:
+    """The column without dictionary or lists, also of lists of lists."""
+    while True:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            column = unlisted(column, separator)
+        else:
+            return column
 
 
 def unlisted(column: pa.ChunkedArray | pa.Array, separator: str) -> pa.Array:

@@ -230,7 +230,7 @@ def as_text(value: Any, separator: str) -> str | None:
     if isinstance(value, list):
         parts = [as_text(part, separator) for part in value]
         return separator.join(part for part in parts if part is not None) if parts else None
-    return json.dumps(value)
+    return json.dumps(value, default=str)
 
 
 def _text_block(

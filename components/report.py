@@ -65,6 +65,18 @@ def check_totals(totals: Sheet, log: Log) -> None:
                 )
 
 
+def check_met(totals: Sheet, log: Log) -> None:
+    """Raises LogError where no event has a row in the users' or in the videos' file."""
+    for kind, key, pattern in (("users", log.user, log.users), ("videos", log.video, log.videos)):
+        counts = totals["counts"].get(kind, {})
+        if counts.get("asked") and not counts.get("met"):
+            raise LogError(
+                f"{kind}: {pattern} has none of the {counts['asked']:,} {kind} that the events "
+                f"have in {log.column(key)!r}; ids must be written alike in both (007 and 7, or U1 "
+                f"and u1, differ): mend them, or leave out Log.{kind} and the features of it"
+            )
+
+
 def report(totals: Sheet, log: Log) -> dict[str, Any]:
     """The contents of counts.json. Raises RowsLost if a row went astray.
 
@@ -79,6 +91,8 @@ def report(totals: Sheet, log: Log) -> dict[str, Any]:
         told["dead"] = _starting(counts, "dead:")
         if kind in ("users", "videos"):
             told["duplicate_keys"] = counts.get("duplicates", 0)
+            if "asked" in counts:  # different ones in the events, and how many have a row here
+                told |= {"asked": counts["asked"], "met": counts.get("met", 0)}
             written = counts.get("kept", 0)
         else:
             told["duplicates"] = counts.get("duplicates", 0)
@@ -169,6 +183,8 @@ def describe_rows(counts: Mapping[str, Any]) -> list[str]:
             f"rows of {kind}: {one['rows']:,} = {' + '.join(written)} + {twice:,} duplicates "
             f"+ {sum(one['dead'].values()):,} dead letters"
         )
+        if lacking := one.get("asked", 0) - one.get("met", 0):
+            lines.append(f"  {lacking:,} of {one['asked']:,} {kind} of the events are not in it")
         dead = sorted(one["dead"].items(), key=lambda pair: -pair[1])
         lines += [f"  {n:,} dead: {reason}" for reason, n in dead[:SHOWN]]
         if len(dead) > SHOWN:

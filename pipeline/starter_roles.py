@@ -50,8 +50,15 @@ class Look:
         # Text of TFRecord files is bytes.
         parts = [to_string(p)[0] if "binary" in str(p.type) else p for p in parts]
         kinds = {part.type for part in parts if kind_of(part.type) != "null"} or {pa.string()}
-        kind = kinds.pop() if len(kinds) == 1 else pa.string()
+        if len(kinds) > 1:  # files of different types
+            return pa.concat_arrays([_text(part) for part in parts])
+        kind = kinds.pop()
         return pa.concat_arrays([part.cast(kind) for part in parts])
+
+
+def _text(values: pa.Array) -> pa.Array:
+    """As text, what is true as 1."""
+    return to_string(values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values)[0]
 
 
 def look(kind: str, pattern: str) -> Look:
@@ -84,16 +91,21 @@ def choose(role: str, seen: Look, told: str, guess: Guess) -> None:
     plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in seen.names}
     taken = set(guess.roles.values())
     fit = [n for n in seen.names if n not in taken and _fits(role, seen.column(n))]
+    passed: list[str] = []  # columns that are called so, but hold something else
     for name in NAMES[role].split():
         if plain.get(name) in fit:
             guess.roles[role] = plain[name]
-            guess.notes.append(f"{role}: column {plain[name]!r}, by its name and values")
+            note = f"{role}: column {plain[name]!r}, by its name and values"
+            guess.notes.append("; not ".join([note, *passed]))
             return
+        if name in plain and plain[name] not in taken:
+            passed.append(f"{plain[name]!r}, which {_why_not(role, seen.column(plain[name]))}")
     if role in NEEDED or role == "history_order":
         candidates = ", ".join(fit) or "none"
         raise LogError(
             f"{seen.pattern}: no column is clearly the {role} ({WHAT[role]}); "
-            f"say {flag(role)} COLUMN. Columns whose values would do: {candidates}"
+            f"say {flag(role)} COLUMN. Columns whose values would do: "
+            + "; not ".join([candidates, *passed])
         )
     guess.notes.append(f"{role}: none found ({flag(role)} COLUMN names one)")
 
@@ -105,10 +117,19 @@ def _fits(role: str, values: pa.Array) -> bool:
     return role not in ("click", "conversion") or set(to_int(values)[0].to_pylist()) == {0, 1}
 
 
+def _why_not(role: str, values: pa.Array) -> str:
+    wrong = _wrong(role, values)
+    if wrong.any():
+        return f"holds {values[int(np.flatnonzero(wrong)[0])].as_py()!r}"
+    return "has missing values" if to_int(values)[0].null_count else "is always the same"
+
+
 def _wrong(role: str, values: pa.Array) -> np.ndarray:
     """The values that cannot play the role."""
     kind = kind_of(values.type)
     if kind == "other" or (kind == "time" and role != "time"):
+        return np.full(len(values), True)
+    if role == "time" and pa.types.is_float32(values.type):  # true to two minutes only
         return np.full(len(values), True)
     if role == "time":  # a fraction of a second is a time in seconds alone
         return to_time_ms(values, "ms", 0)[1] & to_time_ms(values, "s", 0)[1]
@@ -151,3 +172,19 @@ def time_unit(seen: Look, guess: Guess) -> None:
         )
     guess.time_unit = "s" if middle < 10**11 else "ms"
     guess.notes.append(f"time: in {guess.time_unit}, as its values are about {middle:.0f}")
+
+
+def completion(seen: Look, guess: Guess) -> None:
+    """Notes what share of a video is watched: two units show there."""
+    if not {"watched", "duration"} <= set(guess.roles):
+        return
+    names = [guess.roles["watched"], guess.roles["duration"]]
+    part, whole = (to_float(seen.column(name))[0].to_numpy(False) for name in names)
+    if len(part) != len(whole):  # a block of JSON that lacks one of them
+        return
+    both = (part > 0) & (whole > 0)
+    if not both.any():
+        return
+    middle = float(np.median(part[both] / whole[both]))
+    doubt = "" if 0.01 <= middle <= 10 else "; are both in the same unit?"
+    guess.notes.append(f"completion: {names[0]} / {names[1]}, about {middle:.2g}{doubt}")

@@ -66,6 +66,14 @@ def test_a_unit_without_rows_writes_no_file(tmp_path):
     assert not (tmp_path / "file").exists()
 
 
+def test_a_table_without_rows_writes_nothing(tmp_path):
+    pieces = [next(tables(1, 0, 1)), next(tables(1, 2, 1)), next(tables(1, 0, 1))]
+    refs = write_buckets(str(tmp_path / "file"), "events", 0, pieces)
+    assert [bucket for bucket, _ in refs] == [0]
+    assert write_buckets(str(tmp_path / "other"), "events", 0, pieces[:1]) == []
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_bucket_may_lie_in_more_files_than_a_process_can_have_open(tmp_path):
     limit = max(int(number) for number in os.listdir("/proc/self/fd")) + 8
     refs = write_units(tmp_path, units=limit, cuts=1)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncs4cvr.components.columns import hashes, row_hashes, to_float, to_int, to_string
+from ncs4cvr.components.columns import to_float, to_int, to_string
+from ncs4cvr.components.hashing import hashes, row_hashes
 from ncs4cvr.components.times import to_day, to_time_ms, yyyymmdd
 
 DAY_MS = 86_400_000
@@ -72,6 +73,36 @@ def test_text_keeps_whole_numbers_whole_and_names_what_is_no_utf8():
     check(to_string(pa.array([1.5, 2.0])), ["1.5", "2"])
     check(to_string(pa.array([Decimal("2.50"), Decimal("2.00")])), ["2.5", "2"])
     check(to_string(pa.array([b"ok", b"\xff"])), ["ok", None], [1])
+
+
+def test_decimals_keep_all_their_digits():
+    """As databases write ids: NUMBER(38, 0)."""
+    ids = pa.array([Decimal(2**62 + 1), Decimal(2**62), Decimal(2**63), None], pa.decimal128(38, 0))
+    check(to_int(ids), [2**62 + 1, 2**62, None, None], [2])
+    check(to_string(ids), [str(2**62 + 1), str(2**62), str(2**63), None])
+    assert len(set(row_hashes(pa.table({"a": ids})).tolist())) == 4
+    parts = pa.array([Decimal("2.50"), Decimal("-3.00")], pa.decimal128(10, 2))
+    check(to_int(parts), [None, -3], [0])
+    floats = row_hashes(pa.table({"a": [2.5, -3.0]}))
+    assert row_hashes(pa.table({"a": parts})).tolist() == floats.tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells"),
+    [
+        (pa.struct([("x", pa.int64())]), [{"x": 1}, {"x": 2}, None, {"x": 1}]),
+        (pa.map_(pa.string(), pa.int64()), [[("k", 1)], [("k", 2)], None, [("k", 1)]]),
+        (pa.list_(pa.int64(), 2), [[1, 2], [2, 1], None, [1, 2]]),
+        (pa.binary(4), [b"abcd", b"abc\xff", None, b"abcd"]),
+        (pa.time32("s"), [1, 2, None, 1]),
+        (pa.time64("ns"), [1, 2, None, 1]),
+        (pa.duration("us"), [1, 2, None, 1]),
+    ],
+)
+def test_cells_of_any_type_hash_alike_only_if_they_are(kind, cells):
+    hashed = row_hashes(pa.table({"a": pa.array(cells, kind)})).tolist()
+    assert hashed[0] == hashed[3]
+    assert len(set(hashed)) == 3
 
 
 @pytest.mark.parametrize(

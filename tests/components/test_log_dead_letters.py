@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ncs4cvr.components.records import LogError
@@ -97,6 +99,54 @@ def test_kept_orphans_are_no_conversions_and_dropped_ones_dead_letters(logs, tmp
     assert dropped.counts["events"]["dead"] == {
         "long_view: expected no conversion without click": orphans
     }
+
+
+@pytest.mark.parametrize("dtype", ["int", "string"])
+@pytest.mark.parametrize(("kind", "limit"), [(pa.float32(), 2**24), (pa.float64(), 2**53)])
+def test_ids_that_their_float_cannot_tell_apart_are_dead_letters(
+    logs, tmp_path, dtype, kind, limit
+):
+    log = logs.random(tmp_path, 21)
+    log.users = [{**row, "user_id": float(row["user_id"])} for row in log.users]
+    described = dataclasses.replace(log.write(), max_bad_share=1)
+    table = pq.read_table(tmp_path / "events-0.parquet")
+    ids = [float(limit if i < 3 else limit - 1) for i in range(60)]
+    table = table.set_column(0, "user_id", pa.array(ids, kind))
+    pq.write_table(table, tmp_path / "events-0.parquet")
+    features = (Feature("user_id", dtype=dtype), Feature("city", "user", dtype="string"))
+    result = logs.run(described, tmp_path / "out", features)
+    assert [letter["row"] for letter in result.dead] == [1, 2, 3]
+    assert "write whole numbers or text" in result.dead[0]["expected"]
+    assert {str(row["user_id"]) for row in result.examples} == {str(limit - 1)}
+
+
+BROKEN = {"csv": "7,8\n", "jsonl": "[7]\n"}
+
+
+@pytest.mark.parametrize("ending", BROKEN)
+@pytest.mark.parametrize("whole", [True, False], ids=["rows after them", "nothing else"])
+def test_a_file_that_begins_with_broken_rows_is_read_like_others(logs, tmp_path, ending, whole):
+    log = logs.random(tmp_path, 19)
+    described = dataclasses.replace(log.write(ending), max_bad_share=1)
+    without = logs.run(described, tmp_path / "a")
+    path = tmp_path / f"events-1.{ending}"
+    logs.write_rows(path, [{**row, "row": 1000 + row["row"]} for row in log.events])
+    lines = path.read_text().splitlines(keepends=True)
+    head, rows = lines[: ending == "csv"], lines[ending == "csv" :]
+    path.write_text("".join([*head, *[BROKEN[ending]] * 1100, *(rows if whole else [])]))
+    events = logs.run(described, tmp_path / "b").counts["events"]
+    assert events["rows"] == len(log.events) * (1 + whole) + 1100
+    assert sum(events["dead"].values()) == 1100
+    before = without.counts["events"]["examples"]
+    assert events["examples"] == {split: n * (1 + whole) for split, n in before.items()}
+
+
+def test_a_file_of_broken_rows_alone_is_told_and_not_taken_for_an_empty_one(logs, tmp_path):
+    log = logs.random(tmp_path, 20).write("jsonl")
+    (tmp_path / "events-0.jsonl").write_text("[1]\n[2]\n")
+    with pytest.raises(LogError, match="events: 2 of 2 rows are broken") as error:
+        logs.run(log, tmp_path / "out")
+    assert "one JSON object a line" in str(error.value)
 
 
 def test_a_file_cut_off_in_the_middle_is_named(logs, tmp_path):

@@ -2,9 +2,12 @@
 
 import dataclasses
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from log_oracle import day_of, expected, expected_history
+from ncs4cvr.components.records import LogError
 
 ENDINGS = ("parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz")
 
@@ -110,6 +113,50 @@ def test_missing_values_and_unknown_keys_are_absent_features(logs, tmp_path):
     assert {"city" in r for r in rows if r["user_id"] == 1} == {False}
     assert {"age" in r for r in rows if r["user_id"] == 1} == {True}
     assert {"age" in r for r in rows if r["user_id"] == 4} == {False}
+
+
+def test_a_bucket_may_hold_no_video_but_those_of_the_history_file(logs, tmp_path):
+    log = logs.random(tmp_path, 16)
+    log.history += [{**log.history[0], "video_id": 1000 + i, "steps": i} for i in range(12)]
+    few = dataclasses.replace(log, events=[{**r, "video_id": 100} for r in log.events])
+    result = logs.run(few.write(), tmp_path / "out")
+    assert sum(result.counts["events"]["examples"].values()) == 50
+
+
+def test_it_is_counted_who_has_a_row_among_users_and_videos(logs, tmp_path):
+    log = logs.random(tmp_path, 18)
+    counts = logs.run(log.write(), tmp_path / "out", bucket_rows=15).counts
+    for kind, key in (("users", "user_id"), ("videos", "video_id")):
+        asked = {row[key] for row in log.events}
+        met = asked & {row[key] for row in getattr(log, kind)}
+        assert 0 < len(met) < len(asked)
+        assert (counts[kind]["asked"], counts[kind]["met"]) == (len(asked), len(met))
+
+
+@pytest.mark.parametrize(("kind", "key"), [("users", "user_id"), ("videos", "video_id")])
+def test_a_file_that_knows_nobody_of_the_events_is_refused(logs, tmp_path, kind, key):
+    log = logs.random(tmp_path, 19)
+    setattr(log, kind, [{**row, key: f"{row[key]:06d}"} for row in getattr(log, kind)])
+    described = log.write("csv")
+    asked = len({row[key] for row in log.events})
+    with pytest.raises(
+        LogError, match=rf"{kind}-\*\.csv has none of the {asked} {kind} .* '{key}'"
+    ):
+        logs.run(described, tmp_path / "a")
+    unread = tuple(f for f in logs.features if f.source != kind[:-1])
+    logs.run(described, tmp_path / "b", unread)  # no feature needs it
+
+
+def test_columns_that_nobody_reads_may_be_of_any_type(logs, tmp_path):
+    log = logs.random(tmp_path, 17)
+    first = logs.run(log.write(), tmp_path / "a")
+    table = pq.read_table(tmp_path / "events-0.parquet")
+    table = table.append_column("place", pa.array([{"x": i % 3} for i in range(60)]))
+    table = table.append_column("at", pa.array(range(60), pa.time32("s")))
+    pq.write_table(pa.concat_tables([table, table.slice(0, 5)]), tmp_path / "events-0.parquet")
+    again = logs.run(log.log(), tmp_path / "b")
+    assert again.examples == first.examples
+    assert again.counts["events"]["duplicates"] == 5
 
 
 def test_a_log_alone_needs_no_users_videos_or_history(logs, tmp_path):

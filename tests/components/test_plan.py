@@ -109,6 +109,21 @@ def test_a_column_of_the_wrong_type_is_refused(small):
     refuse(small.write(), [], "column 'is_click' holds string, expected int; write it as that")
 
 
+@pytest.mark.parametrize("ending", ["parquet", "tfrecord"])
+def test_times_in_floats_of_32_bits_are_refused(small, tmp_path, ending):
+    for row in small.events:
+        row["ts"] = float(row["ts"])
+    log = small.write(ending)
+    if ending == "parquet":
+        make_plan(log, [])  # of 64 bits
+        table = pq.read_table(tmp_path / "events-0.parquet")
+        narrow = table["ts"].cast(pa.float32(), safe=False)
+        pq.write_table(table.set_column(2, "ts", narrow), tmp_path / "events-0.parquet")
+    refuse(
+        log, [], f"events-0.{ending}: column 'ts' holds floats of 32 bits, which keep .* minutes"
+    )
+
+
 def test_a_feature_column_missing_in_the_users_file_is_refused(small):
     refuse(small.write("csv"), [Feature("agee", "user")], "users-0.csv: no column 'agee'; nearest")
 
@@ -130,6 +145,17 @@ def test_ids_are_words_if_a_feature_or_a_file_says_so(logs, tmp_path, small):
     (tmp_path / "words").mkdir()
     words = logs.random(tmp_path / "words", 1, words=True)
     assert make_plan(words.write(), []).video_type == "string"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_broken_rows_at_a_files_head_make_no_words_of_its_ids(small, tmp_path, ending):
+    log = small.write(ending)
+    path = tmp_path / f"events-0.{ending}"
+    lines = path.read_text().splitlines(keepends=True)
+    head = 1 if ending == "csv" else 0
+    path.write_text("".join([*lines[:head], *["[7]\n"] * 1100, *lines[head:]]))
+    plan = make_plan(log, [])
+    assert (plan.user_type, plan.video_type) == ("int", "int")
 
 
 def test_buckets_grow_with_the_log_and_are_at_least_two(small):

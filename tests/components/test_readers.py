@@ -1,6 +1,7 @@
 """Files of every format, whole and broken."""
 
 import dataclasses
+import datetime as dt
 import gzip
 
 import numpy as np
@@ -136,6 +137,16 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, name):
         list(blocks(str(path)))
 
 
+def test_lists_in_lists_become_one_value_or_joined_text(tmp_path):
+    days = [dt.datetime(2022, 1, 1), dt.datetime(2022, 1, 2)]
+    table = pa.table({"one": [[[1]], [[2]]], "more": [[[1, 2], [3]], None], "t": [days, days[:1]]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    block = only(tmp_path / "a.parquet")
+    assert block.table["one"].to_pylist() == [1, 2]
+    assert block.table["more"].to_pylist() == ["1,2,3", None]
+    assert len(set(block.table["t"].to_pylist())) == 2
+
+
 def test_files_are_found_by_globs_and_commas_and_told_apart_by_ending(tmp_path):
     for name in ("b.csv", "a.csv", "c.jsonl", "no.txt", "empty.csv"):
         (tmp_path / name).write_text("" if name == "empty.csv" else "a\n1\n")
@@ -151,6 +162,13 @@ def test_files_are_found_by_globs_and_commas_and_told_apart_by_ending(tmp_path):
         files(f"{tmp_path}/no.txt")
     assert format_of("x/data_tfrecord-00000-of-00001.gz") == "tfrecord"
     assert format_of("x/a.csv.gz") == "csv"
+
+
+def test_a_glob_may_be_of_the_current_directory(tmp_path, monkeypatch):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path)
+    assert files("*.csv") == files("a.csv,b.csv") == ["a.csv", "b.csv"]
 
 
 def test_a_header_that_names_a_column_twice_is_refused(tmp_path):

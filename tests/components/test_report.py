@@ -74,6 +74,13 @@ def test_people_see_the_sum_and_why_letters_are_dead():
     ]
 
 
+def test_people_see_how_many_users_have_no_row():
+    counts = {"users": {"rows": 9, "dead": {}, "duplicate_keys": 0, "asked": 12, "met": 7}}
+    assert describe_rows(counts)[1:] == ["  5 of 12 users of the events are not in it"]
+    counts["users"]["met"] = 12
+    assert len(describe_rows(counts)) == 1
+
+
 def test_users_and_videos_are_told_by_their_keys():
     counts = {"users": {"rows": 9, "dead": {}, "duplicate_keys": 2}}
     assert describe_rows(counts) == ["rows of users: 9 = 7 kept + 2 duplicates + 0 dead letters"]

@@ -180,3 +180,117 @@ def test_times_of_another_unit_are_refused(tmp_path, rows, unit, told):
         row["timestamp"] *= unit
     with pytest.raises(LogError, match=told):
         init(tmp_path, rows)
+
+
+def test_columns_that_only_clicks_fill_are_no_features(tmp_path, rows):
+    """Whatever they are called: at serving time nobody knows them."""
+    rng = random.Random(2)
+    for row in rows:
+        clicked, converted = row["click"], row["purchase"]
+        row["depth_s"] = rng.randrange(1, 9) if clicked else 0
+        row["amount"] = f"{rng.random() * 9:.2f}" if converted else ""
+        row["plan"] = rng.choice(["basic", "pro"]) if converted else "none"
+        row["fee"] = f"{rng.random() * 9:.2f}"
+        row["rare"] = int(clicked and rng.random() < 0.05)  # a few; may be chance
+    told = init(tmp_path, rows)
+    for name in ("depth_s", "amount", "plan"):
+        assert f"{name} (the same in every row without a click: known only afterwards?)" in told
+    recipe = recipe_files.load(f"{tmp_path}/mine.py")
+    assert {"fee", "rare"} <= {feature.name for feature in recipe.features}
+    assert not {"depth_s", "amount", "plan"} & {feature.name for feature in recipe.features}
+
+
+def test_a_likelier_column_that_is_passed_over_is_told_with_its_reason(tmp_path, rows):
+    odd = [{**row, "is_conversion": row["purchase"] if row["click"] else ""} for row in rows]
+    assert "not 'is_conversion', which has missing values" in init(tmp_path, odd)
+    words = [{**row, "click": bool(row["click"])} for row in rows]
+    with pytest.raises(LogError, match=r"clearly the click .* not 'click', which holds 'True'"):
+        init(tmp_path, words, "--output", f"{tmp_path}/other.py")
+
+
+@pytest.mark.parametrize(("moment", "first"), [(0, "1970-01-01"), (4_070_908_800, "2099-01-01")])
+def test_a_time_that_lies_years_from_the_others_is_in_no_split(tmp_path, rows, moment, first):
+    rows[5]["timestamp"] = moment
+    told = init(tmp_path, rows)
+    assert f"in no split: 1 rows of {first} to {first}, which lie years from the others" in told
+    splits = recipe_files.load(f"{tmp_path}/mine.py").log.splits
+    assert (splits[0].first, splits[-1].last) == ("2022-01-01", "2022-01-10")
+
+
+def test_times_in_two_units_are_refused_or_told(tmp_path, rows):
+    late = [{**row, "timestamp": row["timestamp"] * (1000 if i > 350 else 1)}
+            for i, row in enumerate(rows)]  # fmt: skip
+    with pytest.raises(LogError, match=r"49 of 400 rows have no time in 'timestamp'.* one unit"):
+        init(tmp_path, late, "--time", "timestamp")
+    early = [{**row, "timestamp": row["timestamp"] * (1000 if i > 49 else 1)}
+             for i, row in enumerate(rows)]  # fmt: skip
+    assert "are all times in one unit?" in init(tmp_path, early)
+
+
+def test_times_in_floats_of_32_bits_are_no_times(tmp_path, rows):
+    init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    table = pa.Table.from_pylist(rows)
+    at = table.column_names.index("timestamp")
+    narrow = table["timestamp"].cast(pa.float32(), safe=False)
+    pq.write_table(table.set_column(at, "timestamp", narrow), tmp_path / "events.parquet")
+    with pytest.raises(LogError, match="no column is clearly the time"):
+        init(tmp_path, rows, "--events", f"{tmp_path}/events.parquet")
+
+
+@pytest.mark.parametrize(("factor", "doubt"), [(1, False), (1000, True)])
+def test_watched_and_duration_in_two_units_show(tmp_path, rows, factor, doubt):
+    told = init(tmp_path, [{**row, "duration": row["duration"] * factor} for row in rows])
+    assert "completion: watch_time / duration, about" in told
+    assert ("are both in the same unit?" in told) == doubt
+
+
+def test_the_clock_of_days_is_told_until_it_is_named(tmp_path, rows):
+    assert "days and hours are those of UTC; --utc-offset-hours" in init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    assert "those of UTC" not in init(tmp_path, rows, "--utc-offset-hours", "8")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_whole_numbers_of_more_than_63_bits_are_ids(tmp_path, rows, ending):
+    for i, row in enumerate(rows):
+        row["device"] = 2**63 - 3 + i % 6
+    init(tmp_path, rows)  # writes the videos
+    (tmp_path / "mine.py").unlink()
+    table = pa.Table.from_pylist([{**row, "device": 0} for row in rows])
+    devices = pa.array([row["device"] for row in rows], pa.uint64())
+    at = table.column_names.index("device")
+    pq.write_table(table.set_column(at, "device", devices), tmp_path / "events.parquet")
+    more = ["--events", f"{tmp_path}/events.parquet"] if ending == "parquet" else []
+    init(tmp_path, rows, *more)
+    (device,) = (
+        f for f in recipe_files.load(f"{tmp_path}/mine.py").features if f.column == "device"
+    )
+    assert (device.kind, device.dtype) == ("category", "string")
+
+
+def test_whole_numbers_that_are_taken_for_quantities_are_told(tmp_path, rows):
+    many = [{**row, "price": 7 * (i % 1100)} for i, row in enumerate(rows * 4)]
+    told = init(tmp_path, many)
+    assert (
+        "quantities, as they have more than 1000 values: price (ids want kind='category')" in told
+    )
+
+
+def test_files_may_write_a_column_in_different_types(tmp_path, rows):
+    """Of pandas and of databases: ids as decimals, what has gaps as floats, yes and no as bool."""
+    init(tmp_path, rows)
+    expected = (tmp_path / "mine.py").read_text().replace("events.csv", "*.parquet")
+    (tmp_path / "mine.py").unlink()
+    table = pa.Table.from_pylist(rows)
+    kinds = {"item_id": pa.decimal128(38, 0), "duration": pa.float64(), "scene": pa.large_string()}
+    for half, changed in enumerate(({}, {**kinds, "click": pa.bool_()})):
+        part = table.slice(half * 200, 200)
+        for name, kind in changed.items():
+            cells = part[name].to_pylist()
+            cells = [bool(cell) for cell in cells] if pa.types.is_boolean(kind) else cells
+            at = part.column_names.index(name)
+            part = part.set_column(at, name, pa.array(cells, kind))
+        pq.write_table(part, tmp_path / f"{half}.parquet")
+    init(tmp_path, rows, "--events", f"{tmp_path}/*.parquet")
+    assert (tmp_path / "mine.py").read_text() == expected

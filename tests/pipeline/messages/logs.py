@@ -29,6 +29,10 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
     def twice(path):
         pq.write_table(pa.table([[1]] * 7, [*few, "tab", "tab"]), path)
 
+    def narrow(path):
+        times = pa.array([1_640_995_200_000], pa.float32())
+        pq.write_table(pa.table({**few, "tab": [1], "time_ms": times}), path)
+
     feature = 'Feature("user_id")'
     label = 'Label("conversion", "long_view", given="click")'
     few = {n: [1] for n in ("user_id", "video_id", "time_ms", "is_click", "long_view")}
@@ -75,6 +79,9 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
             "write it as that type",
             name="events.parquet",
         ),
+        log("times in floats of 32 bits", narrow,
+            "events.parquet: column 'time_ms' holds floats of 32 bits",
+            "expected time; write it as 64 bits", name="events.parquet"),
         log("a column that is there twice", twice, "events.parquet: 2 columns are called 'tab'",
             "expected one", "rename the others", name="events.parquet"),
         # -- a recipe that contradicts itself ------------------------------------------------
@@ -155,6 +162,20 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
             slow=True,
         ),
         log(
+            "a users file with other ids",
+            events(),
+            "users: u.csv has none of the 7 users that the events have in 'user_id'",
+            "ids must be written alike in both",
+            "mend them, or leave out Log.users and the features of it",
+            more={
+                "u.csv": "user_id,city\n107,Oslo\n108,Bergen\n",
+                "mine.py": recipe('"events.csv"', '"events.csv", users="u.csv"').replace(
+                    feature, f'{feature}, Feature("city", "user", dtype="string")'
+                ),
+            },
+            slow=True,
+        ),
+        log(
             "data that the schema does not allow",
             events(tab=lambda n: n % 4 + 9 * (n == 7)),
             "tab in train: expected int from 0 to 3",
@@ -192,6 +213,10 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
              "e.csv: no column is clearly the click (0 or 1)", "say --click COLUMN", "seen"),
         init("times of no known unit", events(time_ms=lambda n: n + 5),
              "e.csv: 'time_ms' is about", "neither seconds nor milliseconds", "--time"),
+        init("times in two units",
+             events(time_ms=lambda n: (1_640_995_200 + n * 2160) * (1000 if n > 200 else 1)),
+             "e.csv: 39 of 240 rows have no time in 'time_ms'", "expected a time in s since 1970",
+             "write them all in one unit, or name another column with --time"),
         init("no click that converts", events(long_view=lambda n: (n % 2 == 0 and 1) or 0),
              "e.csv: no row has both 'is_click' and 'long_view'", "--click and --conversion"),
         init("too few days", events(days=2), "e.csv: 2 different days", "needs 3 or more"),
