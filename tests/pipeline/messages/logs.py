@@ -30,7 +30,7 @@ def cases(Case, recipe, events, packed, REFUSED, USAGE, NOT_BLESSED, **_):
         pq.write_table(pa.table([[1]] * 7, [*few, "tab", "tab"]), path)
 
     def narrow(path):
-        times = pa.array([1_640_995_200_000], pa.float32())
+        times = pa.array([1_640_995_200_000]).cast(pa.float32(), safe=False)
         pq.write_table(pa.table({**few, "tab": [1], "time_ms": times}), path)
 
     feature = 'Feature("user_id")'
