@@ -194,10 +194,10 @@ def _few(splits: Mapping[str, Columns], watched: Watched) -> set[str]:
 
 def _known(values: np.ndarray) -> np.ndarray:
     """[rows], whether there is a value."""
-    kind = {"f": "float", "i": "int"}.get(values.dtype.kind)
-    if kind == "float":
+    if values.dtype.kind == "f":
         return ~np.isnan(values)
-    return values != (MISSING["int"] if kind else MISSING["string"].encode())
+    missing = MISSING["int"] if values.dtype.kind == "i" else str(MISSING["string"]).encode()
+    return np.asarray(values != missing)
 
 
 def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:

@@ -140,8 +140,15 @@ def search_rounds(
     def draw(tickets: Sequence[Ticket], keep: float) -> list[Ticket]:
         return [prune(t, ticket, keep) for t, ticket in enumerate(tickets)]
 
-    steps = {"rewind": rewind, "train": train_round, "prune": prune, "after_round": state.keep}
-    rounds = search(state.tickets, keeps, done=state.rounds, **steps)
+    rounds = search(
+        state.tickets,
+        keeps,
+        rewind=rewind,
+        train=train_round,
+        prune=prune,
+        done=state.rounds,
+        after_round=state.keep,
+    )
     return Search(rounds, start, state.first)
 
 
