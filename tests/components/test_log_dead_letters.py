@@ -108,6 +108,7 @@ def test_ids_that_their_float_cannot_tell_apart_are_dead_letters(
 ):
     log = logs.random(tmp_path, 21)
     log.users = [{**row, "user_id": float(row["user_id"])} for row in log.users]
+    log.users.append({**log.users[0], "user_id": float(limit - 1)})
     described = dataclasses.replace(log.write(), max_bad_share=1)
     table = pq.read_table(tmp_path / "events-0.parquet")
     ids = [float(limit if i < 3 else limit - 1) for i in range(60)]
