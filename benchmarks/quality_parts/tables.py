@@ -222,7 +222,7 @@ def _told(recipe: Recipe) -> str:
     if recipe.sharing == "snr":
         fields.append("snr_penalty")
     if recipe.sharing == "ncs4cvr":
-        fields += ["keep", "rounds", "warmup_steps", "prune_scope", "early_bird"]
+        fields += ["keep", "rounds", "search_epochs", "warmup_steps", "prune_scope", "early_bird"]
     told = []
     for name in fields:
         value = getattr(recipe, name)

@@ -199,51 +199,48 @@ def test_metadata_whose_copy_is_damaged_too_is_begun_anew(world, how):
 @pytest.fixture(scope="module")
 def half_trained(finished):
     """A snapshot of a training that was killed after its first epoch's checkpoint."""
-    finished.restore("finished")
-    finished.forget("Trainer")
-    function = "tensorflow:train.CheckpointManager.save"
-    status, told = finished.run(kind="kill", function=function, moment="after")
-    assert status == -9, told
-    finished.snapshot("half trained")
-
-
-@pytest.mark.parametrize("how", ["left alone", *HARMS])
-def test_a_training_goes_on_from_a_checkpoint_or_without_a_damaged_one(world, half_trained, how):
-    world.restore("half trained")
-    (data,) = world.run_dir.glob("checkpoints/*/*.data-*")
-    if how != "left alone":
-        harm(data, how)
-    status, told = world.run()
-    world.check_right(status, told)
-    assert ("going on after epoch 1" in told) == (how == "left alone")
-    assert list(world.run_dir.glob("checkpoints/*")) == []
-    if how != "left alone":
-        world.note(f"checkpoint {how}", "trains from the start, ends right", "")
+    return _cut_off(finished, "Trainer")
 
 
 @pytest.fixture(scope="module")
 def half_searched(finished):
     """A snapshot of a search that was killed after its first round's checkpoint."""
+    return _cut_off(finished, "TicketSearch")
+
+
+def _cut_off(finished, component):
     finished.restore("finished")
-    finished.forget("TicketSearch")
+    finished.forget(component)
     function = "tensorflow:train.CheckpointManager.save"
     status, told = finished.run(kind="kill", function=function, moment="after")
     assert status == -9, told
-    finished.snapshot("half searched")
+    finished.snapshot(f"half of {component}")
+    return f"half of {component}"
+
+
+@pytest.mark.parametrize("how", ["left alone", *HARMS])
+def test_a_training_goes_on_from_a_checkpoint_or_without_a_damaged_one(world, half_trained, how):
+    _goes_on(world, half_trained, how, "going on after epoch 1")
+    if how != "left alone":
+        world.note(f"checkpoint {how}", "trains from the start, ends right", "")
 
 
 @pytest.mark.parametrize("how", ["left alone", *HARMS])
 def test_a_search_goes_on_from_a_checkpoint_or_without_a_damaged_one(world, half_searched, how):
-    world.restore("half searched")
+    _goes_on(world, half_searched, how, "going on after round 0 of 1")
+    if how != "left alone":
+        world.note(f"checkpoint of a search {how}", "searches from the start, ends right", "")
+
+
+def _goes_on(world, half, how, says):
+    world.restore(half)
     (data,) = world.run_dir.glob("checkpoints/*/*.data-*")
     if how != "left alone":
         harm(data, how)
     status, told = world.run()
     world.check_right(status, told)
-    assert ("going on after round 0 of 1" in told) == (how == "left alone")
+    assert (says in told) == (how == "left alone")
     assert list(world.run_dir.glob("checkpoints/*")) == []
-    if how != "left alone":
-        world.note(f"checkpoint of a search {how}", "searches from the start, ends right", "")
 
 
 @pytest.mark.parametrize("how", HARMS)
