@@ -16,6 +16,7 @@ from ncs4cvr.models.packed.store import compute_of
 from ncs4cvr.pipeline import recovery
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import PUSHED
+from tiny_log import write_tiny_days
 
 pytestmark = pytest.mark.e2e
 
@@ -23,8 +24,8 @@ CLI = "import sys; from ncs4cvr.pipeline.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, tiny_days):
-    return tiny_days(tmp_path_factory.mktemp("days") / "log", days=10)
+def recipe(tmp_path_factory):
+    return write_tiny_days(tmp_path_factory.mktemp("days") / "log", days=10)
 
 
 DAYS = [f"2022-01-{day:02}" for day in range(6, 11)]

@@ -1,11 +1,9 @@
 """A compiled pipeline, run step by step as Kubeflow does, on two days of a log with a file a day.
 
-launcher.py says which parts of Kubeflow's contract that is.
+kubeflow_launcher.py says which parts of Kubeflow's contract that is.
 """
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +11,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
+from kubeflow_launcher import Launcher
 from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import PUSHED
+from tiny_log import write_tiny_days
 
 pytestmark = pytest.mark.e2e
 
@@ -24,24 +24,15 @@ DAY, NEXT = "2022-01-06", "2022-01-07"
 SETTINGS = ("warm_start=on", "search_every_days=7", "analyze_every_days=7")
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(f"kubeflow_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kubeflow")
-    recipe = load(TESTS / "conftest.py").write_tiny_days(folder / "log")
+    recipe = write_tiny_days(folder / "log")
     file = folder / "pipeline.yaml"
     arguments = ["--image", "ncs4cvr:1", "--root", str(folder / "shared"), "--retries", "0"]
     arguments += [part for setting in SETTINGS for part in ("--set", setting)]
     assert main(["compile", str(recipe), *arguments, "--output", str(file)]) == PUSHED
-    launcher = load(TESTS / "pipeline/kubeflow/launcher.py")
-    return folder, launcher.Launcher(file, folder / "artifacts", {})
+    return folder, Launcher(file, folder / "artifacts", {})
 
 
 def succeeded(run):

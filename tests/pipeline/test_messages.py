@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeflow_api import Api
 from ncs4cvr.components import versions
 from ncs4cvr.pipeline import lock
 from ncs4cvr.pipeline.cli import main
@@ -111,7 +112,7 @@ def failing(served, model):
 @pytest.fixture
 def kubeflow():
     """A server that answers like Kubeflow Pipelines."""
-    api = load(HERE / "kubeflow/api.py").Api()
+    api = Api()
     yield {"host": api.host, "api": api}
     api.close()
 

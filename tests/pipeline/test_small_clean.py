@@ -7,6 +7,7 @@ import pytest
 from ncs4cvr.pipeline import checkup
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import NOT_BLESSED, PUSHED
+from tiny_log import write_tiny_days
 
 pytestmark = pytest.mark.slow
 
@@ -14,8 +15,8 @@ SETTINGS = ("warm_start=on", "search_every_days=4", "analyze_every_days=4", "dri
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, tiny_days):
-    return tiny_days(tmp_path_factory.mktemp("days") / "log", days=8)
+def recipe(tmp_path_factory):
+    return write_tiny_days(tmp_path_factory.mktemp("days") / "log", days=8)
 
 
 def run(recipe, day):

@@ -1,6 +1,5 @@
 """One small run from raw logs to a pushed model, and what can be done with it afterwards."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, USAGE
+from tiny_log import write_tiny_log
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +22,7 @@ LABEL_FREE = ["user_id", "video_id", "tab", "time_ms", "duration_ms", "city", "a
 def world(tmp_path_factory):
     """A folder with the tiny log, its recipe, and the first run of it."""
     folder = tmp_path_factory.mktemp("world")
-    # The tests' conftest is no module that can be imported by name.
-    spec = importlib.util.spec_from_file_location(
-        "shared", Path(__file__).parents[1] / "conftest.py"
-    )
-    shared = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shared)
-    recipe = shared.write_tiny_log(folder / "log")
+    recipe = write_tiny_log(folder / "log")
     assert main(["run", str(recipe), "--root", str(folder / "runs")]) == PUSHED
     return folder
 

@@ -8,22 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from kubeflow_api import Api
+from tiny_log import write_tiny_log
+
 ROOT = Path(__file__).parents[3]
 #: `make kubeflow` makes the other one.
 OTHER = ROOT / ".venv-kubeflow/bin/python"
 HAS_KFP = sys.executable if importlib.util.find_spec("kfp") else OTHER
 KFP_PYTHON = Path(os.environ.get("NCS4CVR_KFP_PYTHON", HAS_KFP))
-
-
-def load(name):
-    """A helper module beside this file; tests are no package that could be imported."""
-    spec = importlib.util.spec_from_file_location(
-        f"kubeflow_{name}", Path(__file__).with_name(f"{name}.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -46,26 +38,11 @@ def kfp_python():
 
 
 @pytest.fixture(scope="session")
-def shared():
-    """tests/conftest.py as a module: the tiny log."""
-    spec = importlib.util.spec_from_file_location("shared", ROOT / "tests/conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def launcher():
-    """launcher.py, which runs compiled pipelines."""
-    return load("launcher")
-
-
-@pytest.fixture(scope="session")
-def tiny(shared, tmp_path_factory):
+def tiny(tmp_path_factory):
     """The tiny recipe."""
     from ncs4cvr.pipeline import recipe_files
 
-    return recipe_files.load(str(shared.write_tiny_log(tmp_path_factory.mktemp("log"))))
+    return recipe_files.load(str(write_tiny_log(tmp_path_factory.mktemp("log"))))
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +59,7 @@ def compiled(tiny, tmp_path_factory):
 
 @pytest.fixture
 def api():
-    """api.py, which answers like the API of Kubeflow Pipelines."""
-    server = load("api").Api()
+    """kubeflow_api.py, which answers like the API of Kubeflow Pipelines."""
+    server = Api()
     yield server
     server.close()

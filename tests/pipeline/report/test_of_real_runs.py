@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +10,9 @@ from ncs4cvr.components import checksums, versions
 from ncs4cvr.pipeline import history, run_folder
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, USAGE
+from tiny_log import write_tiny_log
 
 pytestmark = pytest.mark.slow
-CONFTEST = Path(__file__).parents[2] / "conftest.py"
 
 
 def run(world, *arguments):
@@ -27,9 +24,7 @@ def run(world, *arguments):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reported")
-    code = f"import runpy; from pathlib import Path\nrunpy.run_path({str(CONFTEST)!r})"
-    code += f"['write_tiny_log'](Path({str(folder / 'log')!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    write_tiny_log(folder / "log")
     return folder
 
 

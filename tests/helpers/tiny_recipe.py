@@ -1,4 +1,4 @@
-"""A recipe that runs in a minute, on the log that tests/conftest.py writes beside it."""
+"""A recipe that runs in a minute, on the log that tiny_log.py writes beside it."""
 
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log, Split, Tally
