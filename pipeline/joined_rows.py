@@ -178,7 +178,7 @@ def _csv(rows: pa.Table) -> pa.Table:
         if pa.types.is_list(cells.type):
             lists = (None if c is None else json.dumps(c) for c in cells.to_pylist())
             rows = rows.set_column(i, name, pa.array(lists, pa.string()))
-        elif pa.types.is_floating(cells.type):  # the shortest text of 32 bits is not that of 64
+        elif pa.types.is_floating(cells.type):  # `predict` reads 64 bits, which it then rounds
             rows = rows.set_column(i, name, cells.cast(pa.float64()))
         elif pa.types.is_string(cells.type) and pc.any(pc.match_substring(cells, "\0")).as_py():
             raise InputError(
