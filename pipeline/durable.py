@@ -1,9 +1,11 @@
-"""Small files that are whole at every moment, also when the machine stops in the middle."""
+"""Files that are whole at every moment, also when the machine stops in the middle."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -19,11 +21,22 @@ def write(path: Path, text: str) -> None:
 
 def copy(source: Path, path: Path) -> None:
     """Copies a file; `path` is what it was, or the whole copy."""
+    with whole(path) as new:
+        shutil.copyfile(source, new)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a file to write to, which then takes the place of `path`; it goes if that fails."""
     new = path.with_name(f"{path.name}.new")
-    shutil.copyfile(source, new)
-    with open(new, "rb+") as stream:
-        os.fsync(stream.fileno())
-    _replace(new, path)
+    try:
+        yield new
+        with open(new, "rb+") as stream:
+            os.fsync(stream.fileno())
+        _replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _replace(new: Path, path: Path) -> None:

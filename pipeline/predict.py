@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -74,10 +74,13 @@ def times_of(version: Path) -> Times | None:
         ) from error
 
 
-def check_output(path: Path) -> None:
-    """Raises InputError unless `write` can write to the path."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{path}: the output must end in .csv or .parquet")
+def check_output(path: Path, endings: Sequence[str] = (".csv", ".parquet")) -> None:
+    """Raises InputError where a file cannot be written: its ending is none of these, or no folder.
+
+    `write` takes the endings that are the default.
+    """
+    if path.suffix not in endings:
+        raise InputError(f"{path}: the output must end in {' or '.join(endings)}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it, or name another")
 

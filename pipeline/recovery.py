@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ncs4cvr.components import checksums
-from ncs4cvr.pipeline import durable
+from ncs4cvr.pipeline import durable, run_folder
 
-DATABASE, COPY, COPY_SUMS = "metadata.sqlite", "metadata.copy.sqlite", "metadata.copy.json"
+DATABASE = run_folder.DATABASE
+COPY, COPY_SUMS = "metadata.copy.sqlite", "metadata.copy.json"
 LOST = "lost"  # where files go that nothing can be made of any more
 #: What an OperationalError says of a file that is not what it was; all others are of the moment.
 DAMAGED = ("no such table", "unsupported file format")

@@ -12,6 +12,7 @@ NAMES = (
     "rollback",
     "clean",
     "doctor",
+    "rows",
     "predict",
     "tickets",
     "inspect",

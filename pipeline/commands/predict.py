@@ -11,10 +11,12 @@ from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, CommandFailed
 
 DOES = "score a file"
 EXAMPLE = """example:
+  ncs4cvr rows runs/kuairand --output impressions.parquet
   ncs4cvr predict runs/kuairand/serving --input impressions.parquet --output scores.csv
 
 The file holds the columns that the model was trained on: of the log, its users and videos, and
-tallies and histories as VideoLogExampleGen names them. In a CSV file a history is a JSON list.
+tallies and histories as VideoLogExampleGen names them; `ncs4cvr rows` writes one for a run's rows.
+In a CSV file a history is a JSON list.
 Cells become numbers and text as they do where a log is read for training, times as well: numbers of
 Log.time_unit, timestamps or ISO texts. Other columns are handed on, but one that is called like an
 output, whose place the score takes; those of CSV and JSON lines stay text."""

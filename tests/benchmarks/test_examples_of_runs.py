@@ -4,25 +4,16 @@ import dataclasses
 
 import pytest
 import tensorflow as tf
-from ml_metadata import MetadataStore
-from ml_metadata.proto import metadata_store_pb2 as mlmd
+from noted_runs import CACHED, COMPLETE, FAILED, Noted
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from ncs4cvr.components import analysis
 from ncs4cvr.pipeline.recipes.kuairand import RECIPE
 
-COMPLETE, FAILED, CACHED = mlmd.Execution.COMPLETE, mlmd.Execution.FAILED, mlmd.Execution.CACHED
 
-
-class Run:
+class Run(Noted):
     """A run's folder: examples, graphs, and ML metadata as TFX writes them."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        config = mlmd.ConnectionConfig()
-        config.sqlite.filename_uri = str(folder / "metadata.sqlite")
-        self.store = MetadataStore(config)
 
     def examples(self, number, content=b"rows"):
         """What example generation wrote as its execution of this number."""
@@ -43,22 +34,6 @@ class Run:
         made_from = analysis.made_from(recipe, schema_pb2.Schema(), code)
         analysis.write(str(folder), {"decision": {}, "made_from": made_from})
         return folder
-
-    def ended(self, component, state, took, gave):
-        """Notes an execution; took and gave: key -> folder."""
-        name = f"ncs4cvr.components.{component.lower()}.{component}"
-        type_id = self.store.put_execution_type(mlmd.ExecutionType(name=name))
-        noted = []
-        for kind, artifacts in ((mlmd.Event.INPUT, took), (mlmd.Event.OUTPUT, gave)):
-            for key, folder in artifacts.items():
-                of = self.store.put_artifact_type(mlmd.ArtifactType(name=key))
-                event = mlmd.Event(type=kind)
-                event.path.steps.add().key = key
-                event.path.steps.add().index = 0
-                artifact = mlmd.Artifact(type_id=of, uri=f"/elsewhere{folder}")
-                noted.append((artifact, event))
-        execution = mlmd.Execution(type_id=type_id, last_known_state=state)
-        self.store.put_execution(execution, noted, [])
 
     def transformed(self, state, examples, graph):
         """Notes an execution of Transform."""

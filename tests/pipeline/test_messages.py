@@ -11,7 +11,9 @@ import shlex
 import shutil
 from pathlib import Path
 
+import judged_runs
 import pytest
+from noted_runs import COMPLETE
 
 from kubeflow_api import Api
 from ncs4cvr.components import versions
@@ -94,6 +96,15 @@ def busy():
     """Something else writes to the metadata of the run."""
     with case_.writing(Path("runs/small/metadata.sqlite")):
         yield {}
+
+
+@pytest.fixture
+def judged():
+    """A run that was judged on small examples."""
+    Path("runs/small").mkdir(parents=True)
+    run = judged_runs.Judged(Path("runs/small").resolve())
+    run.judged(COMPLETE, run.made(1))
+    return {}
 
 
 @pytest.fixture

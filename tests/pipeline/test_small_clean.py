@@ -52,6 +52,7 @@ def test_what_reads_a_run_s_folder_still_does(cleaned, tmp_path):
     folder, _, _ = cleaned
     assert main(["export", str(folder), "--output", str(tmp_path / "out")]) == PUSHED
     assert main(["tickets", str(folder)]) == PUSHED
+    assert main(["rows", str(folder), "--output", str(tmp_path / "rows.parquet")]) == PUSHED
     assert main(["kit", str(folder), "--output", str(tmp_path / "kit")]) == PUSHED
     assert main(["report", str(folder), "--no-open"]) == PUSHED
 

@@ -225,13 +225,18 @@ def test_a_missing_file_is_refused_data(world, capfd):
 # -- predict -------------------------------------------------------------------------------
 
 
-def raw_rows(world, number=20):
-    """Test rows as VideoLogExampleGen wrote them, without their labels."""
+def records_of_test(world):
+    """Test rows as VideoLogExampleGen wrote them."""
     split = min(world.glob("runs/tiny/artifacts/VideoLogExampleGen/examples/*/Split-test"))
-    records = tf.data.TFRecordDataset([str(p) for p in sorted(split.iterdir())], "GZIP")
+    shards = [str(path) for path in sorted(split.iterdir())]
+    return list(tf.data.TFRecordDataset(shards, "GZIP").as_numpy_iterator())
+
+
+def raw_rows(world, number=20):
+    """The first of them, without their labels."""
     rows = []
-    for record in records.take(number):
-        example = tf.train.Example.FromString(record.numpy())
+    for record in records_of_test(world)[:number]:
+        example = tf.train.Example.FromString(record)
         row = {}
         for name, feature in example.features.feature.items():
             values = list(getattr(feature, feature.WhichOneof("kind") or "int64_list").value)
@@ -262,6 +267,67 @@ def test_three_formats_give_the_same_scores_beside_the_keys(world, first):
         assert as_csv[name].between(0, 1).all()
         assert as_parquet[name].to_numpy() == pytest.approx(as_csv[name].to_numpy(), abs=1e-6)
         assert as_json[name].to_numpy() == pytest.approx(as_csv[name].to_numpy(), abs=1e-6)
+
+
+def joined(world, ending, *options):
+    """The test split as `rows` writes it."""
+    path = world / f"joined{ending}"
+    path.unlink(missing_ok=True)
+    arguments = ["rows", str(world / "runs/tiny"), "--output", str(path), *options]
+    assert main(arguments) == PUSHED
+    return path
+
+
+def pair_auc(label, score):
+    """The share of pairs of a positive and a negative in the right order; ties are half of one."""
+    ahead = score[label == 1][:, None] - score[label == 0][None, :]
+    return ((ahead > 0) + 0.5 * (ahead == 0)).mean()
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_rows_of_the_test_split_are_scored_as_the_run_was_judged(world, cached, first, ending):
+    """Bit for bit what the model says of the examples; so with the metrics of the summary."""
+    path, out = joined(world, ending), world / "joined_scores.parquet"
+    arguments = ["--input", str(path), "--output", str(out)]
+    assert main(["predict", first["pushed_to"], *arguments]) == PUSHED
+    rows = pd.read_parquet(out)
+    assert len(rows) == first["test_rows"]
+    signature = tf.saved_model.load(first["pushed_to"]).signatures["serving_default"]
+    expected = signature(tf.constant(records_of_test(world)))
+    click, conversion = (rows[name].astype(int).to_numpy() for name in ("click", "conversion"))
+    for name, label, counted in (
+        ("ctr", click, click >= 0),
+        ("cvr", conversion, click == 1),
+        ("ctcvr", conversion, click >= 0),
+    ):
+        score = rows[name].to_numpy()
+        assert score.tobytes() == expected[name].numpy().tobytes()
+        auc = pair_auc(label[counted], score[counted])
+        assert auc == pytest.approx(first["metrics"][f"{name}_auc"], abs=1e-12)
+        calibration = score[counted].mean(dtype=float) / label[counted].mean()
+        assert calibration == pytest.approx(first["metrics"][f"{name}_calibration"], rel=1e-6)
+
+
+def test_rows_of_every_split_hold_what_the_log_holds(world, first):
+    """A city is missing for a third of the users, and for nobody else."""
+    for name, count in first["rows"]["events"]["examples"].items():
+        rows = pd.read_parquet(joined(world, ".parquet", "--split", name))
+        assert len(rows) == count
+        assert (rows["city"].isna() == (rows["user_id"] % 3 == 2)).all()
+        assert rows["city"].isna().any()
+
+
+def test_rows_into_a_file_that_exists_or_of_no_split_are_usage_errors(world, first, capfd):
+    path = joined(world, ".csv")
+    before = path.read_bytes()
+    arguments = ["rows", str(world / "runs/tiny"), "--output"]
+    assert main([*arguments, str(path)]) == USAGE
+    assert "joined.csv exists; remove it or give another --output" in capfd.readouterr().err
+    assert path.read_bytes() == before
+    assert main([*arguments, str(world / "x.csv"), "--split", "eval"]) == USAGE
+    told = "no split 'eval'; give --split one of test, train, validate"
+    assert told in capfd.readouterr().err
+    assert not (world / "x.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,33 @@ def other_model(path):
     module = tf.Module()
     module.score = tf.function(lambda x: {"y": x}, [tf.TensorSpec([None], tf.float32)])
     tf.saved_model.save(module, str(path), signatures={"score": module.score})
+
+
+def one_row(**columns):
+    """What writes a shard, which nobody sealed, of one row with these bytes."""
+
+    def write(path):
+        import tensorflow as tf
+
+        from ncs4cvr.components import checksums
+        from ncs4cvr.components.log_steps import GZIP
+
+        row = tf.train.Example()
+        for name, value in columns.items():
+            row.features.feature[name].bytes_list.value.append(value)
+        with tf.io.TFRecordWriter(str(path), GZIP) as out:
+            out.write(row.SerializeToString())
+        checksums.unseal(str(path.parents[1].resolve()))
+
+    return write
+
+
+def cut_off(path):
+    """Takes the end off a shard that nobody sealed."""
+    from ncs4cvr.components import checksums
+
+    path.write_bytes(path.read_bytes()[:-30])
+    checksums.unseal(str(path.parents[1].resolve()))
 
 
 def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
@@ -55,6 +83,12 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         command = f"{command} pipeline.yaml --host {where} {options}"
         return case(about, command.strip(), status, *told, world=world)
 
+    def rows(about, options, status, *told, files=None, world="judged"):
+        command = f"rows runs/small {options}"
+        return case(f"rows: {about}", command, status, *told, files=files, world=world)
+
+    artifacts = "runs/small/artifacts"
+    shard = f"{artifacts}/VideoLogExampleGen/examples/1/Split-test/data_tfrecord-00000-of-00002.gz"
     row = "user,city,price,history\n1,Oslo,2.5,[3]\n"
     when = pa.table(
         {"user": [dt.datetime(2022, 5, 6)], "city": [""], "history": [[3]], "price": [2.5]}
@@ -155,6 +189,41 @@ def cases(Case, recipe, report, FAULT, USAGE, NOT_BLESSED, REFUSED, **_):
         case("inspect: packed weights that are broken", "inspect runs/small/serving", REFUSED,
              "assets/weights.ncs: no packed weights: it begins with", "export again", world="model",
              files={"runs/small/serving/7/assets/weights.ncs": "noise"}),
+        # -- rows ----------------------------------------------------------------------------
+        rows("no run", "--output r.csv", USAGE, "no run in runs/small has finished",
+             "give the folder of a finished run", world="nothing"),
+        rows("metadata that are locked", "--output r.csv", FAULT,
+             "runs/small/metadata.sqlite is locked or cannot be opened", "was left as it is",
+             "close what uses it", world="busy"),
+        rows("no split of that name", "--output r.csv --split eval", USAGE,
+             f"{artifacts}/VideoLogExampleGen/examples/1 has no split 'eval'",
+             "give --split one of test, train"),
+        rows("examples that were removed", "--output r.csv", USAGE,
+             f"{artifacts}/VideoLogExampleGen/examples/1, of the last finished run, was removed",
+             "`ncs4cvr run` makes it anew",
+             files={f"{artifacts}/VideoLogExampleGen/examples/1": shutil.rmtree}),
+        rows("examples that have changed", "--output r.csv", REFUSED,
+             f"{artifacts}/VideoLogExampleGen/examples/1 is damaged", "00000-of-00002.gz has chang",
+             "`ncs4cvr run` makes it anew", files={shard: "noise"}),
+        rows("examples that are cut off", "--output r.csv", REFUSED,
+             f"{shard} cannot be read to its end", "`ncs4cvr run` makes it anew",
+             files={shard: cut_off}),
+        rows("metadata that are damaged", "--output r.csv", REFUSED,
+             "runs/small/metadata.sqlite is damaged (file is not a database)",
+             "nobody can tell which examples are the run's", "`ncs4cvr run` puts it in order",
+             files={"runs/small/metadata.sqlite": "noise" * 1000}),
+        rows("bytes that are no text", "--output r.parquet", REFUSED,
+             "column 'city' of the examples does not hold string in every row",
+             "`predict` would refuse", files={shard: one_row(city=b"\xff")}),
+        rows("a NUL character for CSV", "--output r.csv", REFUSED,
+             "column 'city' holds text with a NUL character", "write .parquet or .jsonl",
+             files={shard: one_row(city=b"a\0")}),
+        rows("an output that exists", "--output r.csv", USAGE, "r.csv exists",
+             "remove it or give another --output", files={"r.csv": ""}),
+        rows("an output of no known kind", "--output r.txt", REFUSED,
+             "r.txt: the output must end in .parquet or .csv or .jsonl"),
+        rows("an output in no folder", "--output no/r.csv", REFUSED,
+             "no/r.csv: there is no folder no", "make it"),
         # -- predict -------------------------------------------------------------------------
         case("predict: no model", "predict runs/none --input r.csv", REFUSED,
              "runs/none holds no SavedModel", "give a run's serving folder"),
