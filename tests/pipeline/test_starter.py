@@ -203,9 +203,43 @@ def test_columns_that_only_clicks_fill_are_no_features(tmp_path, rows):
 def test_a_likelier_column_that_is_passed_over_is_told_with_its_reason(tmp_path, rows):
     odd = [{**row, "is_conversion": row["purchase"] if row["click"] else ""} for row in rows]
     assert "not 'is_conversion', which has missing values" in init(tmp_path, odd)
-    words = [{**row, "click": bool(row["click"])} for row in rows]
-    with pytest.raises(LogError, match=r"clearly the click .* not 'click', which holds 'True'"):
+    words = [{**row, "click": ["no", "yes"][row["click"]]} for row in rows]
+    with pytest.raises(LogError, match=r"clearly the click .* not 'click', which holds 'yes'"):
         init(tmp_path, words, "--output", f"{tmp_path}/other.py")
+
+
+def test_labels_may_be_the_words_true_and_false(tmp_path, rows):
+    init(tmp_path, rows)
+    plain = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").unlink()
+    init(tmp_path, [{**row, "click": bool(row["click"])} for row in rows])
+    assert (tmp_path / "mine.py").read_text() == plain
+
+
+def test_all_columns_that_are_unclear_are_asked_for_at_once(tmp_path, rows):
+    names = {"uid": "a", "click": "b", "purchase": "c"}
+    odd = [{names.get(k, k): v for k, v in row.items()} for row in rows]
+    with pytest.raises(LogError) as told:
+        init(tmp_path, odd)
+    for role in ("user", "click", "conversion"):
+        assert f"say --{role} COLUMN" in str(told.value)
+
+
+def test_the_clock_of_times_that_tell_their_zone_is_theirs(tmp_path, rows):
+    def zoned(row, zone):
+        moment = datetime.datetime.fromtimestamp(row["timestamp"], zone)
+        return {**row, "timestamp": moment.isoformat()}
+
+    east = datetime.timezone(datetime.timedelta(hours=5.5))
+    told = init(tmp_path, [zoned(row, east) for row in rows])
+    assert recipe_files.load(f"{tmp_path}/mine.py").log.utc_offset_hours == 5.5
+    assert "days and hours are those of UTC+5.5, as the times are written" in told
+    (tmp_path / "mine.py").unlink()
+    mixed = [zoned(row, east if i % 2 else datetime.timezone.utc) for i, row in enumerate(rows)]
+    assert "days and hours are those of UTC; --utc-offset-hours" in init(tmp_path, mixed)
+    (tmp_path / "mine.py").unlink()
+    init(tmp_path, [zoned(row, east) for row in rows], "--utc-offset-hours", "8")
+    assert recipe_files.load(f"{tmp_path}/mine.py").log.utc_offset_hours == 8
 
 
 @pytest.mark.parametrize(("moment", "first"), [(0, "1970-01-01"), (4_070_908_800, "2099-01-01")])
