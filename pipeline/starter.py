@@ -41,6 +41,7 @@ from ncs4cvr.schemas.features import Feature
 
 FEW = 1000  # whole numbers with more different values are quantities
 Source = Literal["event", "user", "video"]
+RARE = 0.2  # of the rows without a click that chance would give a column that clicks fill
 CHANCE = 1e-6  # of a column that by chance says something in rows with a click alone
 
 #: Names of what is known only after the impression, and of parts of its time.
@@ -109,8 +110,8 @@ def _choose_features(seen: Look, source: Source, guess: Guess) -> None:
         if source == "event" and AFTER.search(lower) and name != guess.roles.get("duration"):
             left.append(f"{name} (known only afterwards?)")
             continue
-        if source == "event" and _known_after(name, seen, guess):
-            left.append(f"{name} (the same in every row without a click: known only afterwards?)")
+        if source == "event" and (why := _known_after(name, seen, guess)):
+            left.append(f"{name} ({why})")
             continue
         feature = _feature(name, source, seen.column(name), guess)
         if isinstance(feature, str):
@@ -127,10 +128,13 @@ def _choose_features(seen: Look, source: Source, guess: Guess) -> None:
         guess.notes.append(f"left out of the {source} features: {', '.join(left)}")
 
 
-def _known_after(name: str, seen: Look, guess: Guess) -> bool:
-    """Whether a column tells rows apart among those with a click alone, too often for chance."""
+def _known_after(name: str, seen: Look, guess: Guess) -> str:
+    """Why a column seems to be filled by clicks: it tells hardly any rows without one apart.
+
+    "" if it does not: chance would do it, too, or others than clicks fill it.
+    """
     if kind_of(seen.column(name).type) in ("time", "other"):  # no feature anyway
-        return False
+        return ""
     click = guess.roles["click"]
     texts, clicks = [], []
     for table in seen.samples:
@@ -138,10 +142,21 @@ def _known_after(name: str, seen: Look, guess: Guess) -> bool:
             texts.append(to_string(one_chunk(table[name]))[0].fill_null("0").to_numpy(False))
             clicks.append(mask_of(pc.equal(to_flag(one_chunk(table[click]))[0], 1)))
     text, clicked = np.concatenate(texts), np.concatenate(clicks)
-    without = set(text[~clicked])
-    if len(without) != 1:
-        return False
-    return float(clicked.mean() ** (text != without.pop()).sum()) < CHANCE
+    without, rows = np.unique(text[~clicked].astype(str), return_counts=True)
+    if not len(without):
+        return ""
+    others = text != without[rows.argmax()]
+    rate, share = float(clicked.mean()), float(clicked[others].mean()) if others.any() else 0.0
+    if 1 - share > RARE * (1 - rate) or _surprise(share, rate) * others.sum() < -np.log(CHANCE):
+        return ""
+    nearly = "" if len(without) == 1 else "nearly "
+    return f"{nearly}the same in every row without a click: known only afterwards?"
+
+
+def _surprise(share: float, rate: float) -> float:
+    """Kullback-Leibler divergence: -log(chance) a row that a share is above the rate by luck."""
+    rest = (1 - share) * np.log((1 - share) / (1 - rate)) if share < 1 else 0.0
+    return float(share * np.log(share / rate) + rest) if share > rate else 0.0
 
 
 def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Feature | str:
@@ -151,6 +166,8 @@ def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Featu
     unique = values.drop_null().unique()
     if len(unique) < 2:
         return "constant"
+    if _objects(unique):
+        return "objects: write the parts as columns of their own"
     taken = {f.column for f in guess.features} | guess.reserved
     ours = name if name not in taken else f"{source}_{name}"
     if not checks.COLUMN.fullmatch(ours) or ours in taken:
@@ -172,6 +189,14 @@ def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Featu
     if separator:
         return Feature(ours, source, "tags", "string", separator=separator)
     return Feature(ours, source, "category", dtype)
+
+
+def _objects(values: pa.Array) -> bool:
+    """Whether these are the texts that JSON's nested objects are read as."""
+    if kind_of(values.type) != "string":
+        return False
+    texts = to_string(values)[0].drop_null().to_pylist()
+    return bool(texts) and all(text[0] + text[-1] == "{}" for text in texts)
 
 
 def _id_type(values: pa.Array) -> Literal["int", "string"]:

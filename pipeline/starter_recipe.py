@@ -30,6 +30,7 @@ class Guess:
     roles: dict[str, str] = field(default_factory=dict)
     id_types: dict[str, Literal["int", "string"]] = field(default_factory=dict)
     columns: list[tuple[str, str]] = field(default_factory=list)
+    completion: bool = False  # whether watched / duration is a label
     time_unit: str = "ms"
     click_rate: float = 0.0
     conversion_rate: float = 0.0
@@ -102,7 +103,7 @@ RECIPE = Recipe(
 def _code(value: Any) -> str:
     """A value as source, texts in double quotes."""
     if isinstance(value, tuple):
-        return "(" + "".join(f"{_code(part)}, " for part in value).rstrip() + ")"
+        return "(" + ", ".join(map(_code, value)) + ("," if len(value) == 1 else "") + ")"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
@@ -139,7 +140,7 @@ def _labels(guess: Guess) -> list[str]:
         f'Label("click", {_code(roles["click"])})',
         f'Label("conversion", {_code(roles["conversion"])}, given="click")',
     ]
-    if "watched" in roles and "duration" in roles:
+    if guess.completion:
         labels.append(
             f'Label("completion", {_code(roles["watched"])}, over={_code(roles["duration"])})'
         )

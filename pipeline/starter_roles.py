@@ -210,10 +210,21 @@ def time_unit(seen: Look, guess: Guess) -> None:
 
 
 def completion(seen: Look, guess: Guess) -> None:
-    """Notes what share of a video is watched: two units show there."""
+    """Decides on a label of the share watched, and notes it: two units show there."""
     if not {"watched", "duration"} <= set(guess.roles):
         return
     names = [guess.roles["watched"], guess.roles["duration"]]
+    sampled = sum(table.num_rows for table in seen.samples)
+    for name in names:
+        values = to_float(seen.column(name))[0]
+        lacking = 1 - (len(values) - values.null_count) / sampled
+        if lacking > MOST_WRONG:
+            guess.notes.append(
+                f"no completion: {lacking:.0%} of the rows have no {name!r}, and a label needs a "
+                "value in every row; write 0 where that is meant"
+            )
+            return
+    guess.completion = True
     part, whole = (to_float(seen.column(name))[0].to_numpy(False) for name in names)
     if len(part) != len(whole):  # a block of JSON that lacks one of them
         return

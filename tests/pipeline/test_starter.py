@@ -3,6 +3,7 @@
 import argparse
 import csv
 import datetime
+import json
 import random
 
 import pyarrow as pa
@@ -198,6 +199,42 @@ def test_columns_that_only_clicks_fill_are_no_features(tmp_path, rows):
     recipe = recipe_files.load(f"{tmp_path}/mine.py")
     assert {"fee", "rare"} <= {feature.name for feature in recipe.features}
     assert not {"depth_s", "amount", "plan"} & {feature.name for feature in recipe.features}
+
+
+def test_columns_that_nearly_only_clicks_fill_are_no_features(tmp_path, rows):
+    # Half of the rows are clicked. Of "depth" 4 of 104 values lie in others, a thirteenth of what
+    # chance would do; of "deals" 30 of 100, as a feature may have.
+    clicked = 0
+    for i, row in enumerate(rows):
+        clicked += row["click"]
+        row["depth"] = int((row["click"] and clicked <= 100) or (not row["click"] and i < 10))
+        row["deals"] = int((row["click"] and clicked <= 70) or (not row["click"] and i < 60))
+    told = init(tmp_path, rows)
+    assert sum(row["depth"] for row in rows) == 104
+    features = {feature.name for feature in recipe_files.load(f"{tmp_path}/mine.py").features}
+    assert "deals" in features
+    assert "depth" not in features
+    assert "depth (nearly the same in every row without a click: known only afterwards?)" in told
+
+
+def test_a_ratio_of_columns_with_missing_values_is_no_label(tmp_path, rows):
+    odd = [{**row, "watch_time": row["watch_time"] if i % 20 else ""} for i, row in enumerate(rows)]
+    assert "no completion: 5% of the rows have no 'watch_time'" in init(tmp_path, odd)
+    labels = {label.name for label in recipe_files.load(f"{tmp_path}/mine.py").log.labels}
+    assert labels == {"click", "conversion"}
+
+
+def test_objects_in_json_are_no_features(tmp_path, rows):
+    init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    with open(tmp_path / "events.jsonl", "w") as stream:
+        for i, row in enumerate(rows):
+            stream.write(json.dumps({**row, "app": {"os": "ab"[i % 2], "v": None}}) + "\n")
+    told = init(tmp_path, rows, "--events", f"{tmp_path}/events.jsonl")
+    assert "app (objects: write the parts as columns of their own)" in told
+    features = {feature.name for feature in recipe_files.load(f"{tmp_path}/mine.py").features}
+    assert "app" not in features
+    assert "scene" in features
 
 
 def test_a_likelier_column_that_is_passed_over_is_told_with_its_reason(tmp_path, rows):
