@@ -40,6 +40,7 @@ from ncs4cvr.schemas import checks
 from ncs4cvr.schemas.features import Feature
 
 FEW = 1000  # whole numbers with more different values are quantities
+LONGEST = 90  # letters of a feature's name, with room for a number behind it
 Source = Literal["event", "user", "video"]
 RARE = 0.2  # of the rows without a click that chance would give a column that clicks fill
 CHANCE = 1e-6  # of a column that by chance says something in rows with a click alone
@@ -170,8 +171,8 @@ def _feature(name: str, source: Source, values: pa.Array, guess: Guess) -> Featu
         return "objects: write the parts as columns of their own"
     taken = {f.column for f in guess.features} | guess.reserved
     ours = name if name not in taken else f"{source}_{name}"
-    if not checks.COLUMN.fullmatch(ours) or ours in taken:
-        ours = plain = re.sub(r"\W+", "_", f"{source}_{name}", flags=re.ASCII)
+    if not checks.COLUMN.fullmatch(ours) or ours in (*taken, "self") or len(ours) > LONGEST:
+        ours = plain = re.sub(r"\W+", "_", f"{source}_{name}", flags=re.ASCII)[:LONGEST]
         numbers = itertools.count(2)
         while ours in taken:
             ours = f"{plain}_{next(numbers)}"

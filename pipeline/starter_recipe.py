@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.log import HISTORY_COLUMNS
 
 RESERVED = ("day", "click", "conversion", "completion", "user_id", "video_id", "time_ms")
 TALLIES = (
@@ -42,7 +43,7 @@ class Guess:
     def reserved(self) -> set[str]:
         """Names of columns that examples already have."""
         made = {f"{key}_{name}" for key in STRENGTH for name, _, _ in TALLIES}
-        return made | set(RESERVED)
+        return made | {*RESERVED, *HISTORY_COLUMNS}
 
 
 def recipe_source(guess: Guess) -> str:
