@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LATEST = "the latest run in runs/"  # what commands show when they are given no folder
+
+
+def latest_run() -> Path:
+    """The folder in runs/ whose run wrote to its log last; the default recipe's if there is none.
+
+    Commands that only show something take it when they are given no folder.
+    """
+    logs = list(Path("runs").glob("*/run.log"))
+    return max(logs, key=lambda log: log.stat().st_mtime).parent if logs else Path("runs/kuairand")
+
 
 def newest_artifact(run: Path, output: str, file: str = "") -> Path:
     """The newest artifact of a component's output, e.g. "TicketSearch/tickets".
