@@ -14,8 +14,10 @@ import tensorflow as tf
 from ncs4cvr.components.plan import make_plan
 from ncs4cvr.components.records import LogError
 from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.starter import write_starter
 from ncs4cvr.pipeline.starter_options import add_options
+from ncs4cvr.pipeline.status import DONE
 
 
 def write(path, rows):
@@ -167,6 +169,16 @@ def test_rows_without_a_readable_time_are_in_no_rate(tmp_path, rows):
         if t.name == "user_click_rate"
     ]
     assert tally.prior == pytest.approx(139 / 279, abs=1e-4)  # of the training days
+
+
+def test_it_is_told_before_they_are_read_how_many_files_there_are(tmp_path, rows, capfd):
+    write(tmp_path / "a.csv", rows[:200])
+    write(tmp_path / "b.csv", rows[200:])
+    told = ["--events", f"{tmp_path}/[ab].csv", "--output", f"{tmp_path}/mine.py"]
+    assert main(["init", *told]) == DONE
+    printed = capfd.readouterr()
+    assert "reading 2 files, the events twice" in printed.err
+    assert "reading" not in printed.out
 
 
 def test_nothing_is_overwritten(tmp_path, rows):
