@@ -139,7 +139,7 @@ def _meant(error: Exception) -> str:
     """The nearest name to one that a recipe's code got wrong, as a question; "" if none is near."""
     if isinstance(error, NameError):
         frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
-        wrong, known = error.name, list(frame.f_globals)
+        wrong, known = error.name or "", list(frame.f_globals)
     elif found := re.search(r"(\w+)\.__init__\(\) got an .* argument '(\w+)'", str(error)):
         wrong = found[2]
         row = next((row for row in ROWS if row.__name__ == found[1]), None)

@@ -70,6 +70,12 @@ def count(seen: Look, guess: Guess) -> None:
     )
     told = ", ".join(f"{name} {first} to {last}" for name, first, last in guess.splits)
     guess.notes.append(f"splits by day: {told}")
+    tested = sum(days[day] for day in range(_day(guess.splits[-1][1]), max(days) + 1))
+    if rows < tested:
+        guess.notes.append(
+            f"train has {rows:,} rows and test {tested:,}: hardly enough to learn from; give more "
+            "days"
+        )
 
 
 def _near(days: Counter[int], guess: Guess) -> Counter[int]:

@@ -171,6 +171,13 @@ def test_rows_without_a_readable_time_are_in_no_rate(tmp_path, rows):
     assert tally.prior == pytest.approx(139 / 279, abs=1e-4)  # of the training days
 
 
+def test_a_training_split_of_fewer_rows_than_the_test_split_is_told(tmp_path, rows):
+    assert "hardly enough" not in init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    told = init(tmp_path, rows[30:120])  # 10 rows of the first day, 40 of the others
+    assert "train has 10 rows and test 40: hardly enough to learn from" in told
+
+
 def test_it_is_told_before_they_are_read_how_many_files_there_are(tmp_path, rows, capfd):
     write(tmp_path / "a.csv", rows[:200])
     write(tmp_path / "b.csv", rows[200:])
