@@ -15,6 +15,8 @@ TALLIES = (
     ("impressions", "", ""),
     ("click_rate", "click", "impression"),
     ("conversion_rate", "conversion", "click"),
+    # The only rate that a history file without clicks, such as KuaiRand's, adds to.
+    ("ctcvr_rate", "conversion", "impression"),
 )
 HISTORY = 20  # impressions that an example looks back on
 ACTIONS = ("click", "conversion")  # labels that a history tells of
@@ -149,7 +151,12 @@ def _labels(guess: Guess) -> list[str]:
 
 
 def _tallies(guess: Guess) -> list[str]:
-    prior = {"click_rate": guess.click_rate, "conversion_rate": guess.conversion_rate}
+    click, conversion = guess.click_rate, guess.conversion_rate
+    prior = {
+        "click_rate": click,
+        "conversion_rate": conversion,
+        "ctcvr_rate": click * conversion,
+    }
     rows = []
     for key, strength in STRENGTH.items():
         for name, hits, trials in TALLIES:

@@ -83,6 +83,10 @@ def test_a_recipe_is_written_that_the_log_can_be_read_with(tmp_path, rows):
     assert actions.bins == 2 ** len(log.history_actions)  # one id a combination of actions
     priors = {tally.name: tally.prior for tally in log.tallies}
     assert priors["user_click_rate"] == priors["video_conversion_rate"] == 0.5
+    # Of all impressions: known where a history file tells of conversions and not of clicks.
+    of_all = next(tally for tally in log.tallies if tally.name == "user_ctcvr_rate")
+    assert (of_all.hits, of_all.trials, of_all.prior) == ("conversion", "impression", 0.25)
+    assert priors["video_ctcvr_rate"] == 0.25
     features = {feature.name: feature for feature in recipe.features}
     assert features["tags"].separator == "|"
     assert features["user_id"].dtype == "string"
