@@ -67,6 +67,16 @@ def to_int(raw: pa.Array) -> Converted:
     return raw.cast(pa.int64()), none
 
 
+def to_flag(raw: pa.Array) -> Converted:
+    """Whole numbers; the words true and false count as 1 and 0, as labels may be written."""
+    if kind_of(raw.type) == "string":
+        raw = decoded(raw)
+        word = pc.utf8_lower(pc.utf8_trim_whitespace(raw))
+        for name, number in (("true", "1"), ("false", "0")):
+            raw = pc.if_else(pc.equal(word, name), pa.scalar(number, raw.type), raw)
+    return to_int(raw)
+
+
 def to_float(raw: pa.Array) -> Converted:
     """Finite numbers; NaN is missing. What a float of 32 bits cannot hold counts as infinite."""
     if kind_of(raw.type) == "string":

@@ -11,7 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncs4cvr.components.columns import Converted, inexact, one_chunk, to_float, to_int, to_string
+from ncs4cvr.components.columns import (
+    Converted,
+    inexact,
+    one_chunk,
+    to_flag,
+    to_float,
+    to_int,
+    to_string,
+)
 from ncs4cvr.components.hashing import row_hashes
 from ncs4cvr.components.plan import Column, Plan, Unit
 from ncs4cvr.components.records import Block
@@ -206,7 +214,7 @@ def _labels(sieve: Sieve, plan: Plan, day: np.ndarray) -> dict[str, pa.Array]:
             raw[label.name] = ratio(_filled(part, np.float64), _filled(whole, np.float64))
         else:
             theirs = log.column(label.column)
-            values = _filled(sieve.column(theirs, to_int, "0 or 1", True), np.int64)
+            values = _filled(sieve.column(theirs, to_flag, "0 or 1", True), np.int64)
             sieve.refuse((values != 0) & (values != 1), theirs, "0 or 1")
             raw[label.name] = values.astype(np.int8)
     derived: dict[str, np.ndarray] = {}
@@ -279,7 +287,7 @@ def _history(sieve: Sieve, plan: Plan) -> pa.Table:
         if label.name not in plan.known:
             continue
         theirs = log.column(label.column)
-        cells = sieve.column(theirs, to_int, "0, 1 or missing", False)
+        cells = sieve.column(theirs, to_flag, "0, 1 or missing", False)
         values = cells.fill_null(UNKNOWN).to_numpy(zero_copy_only=False)
         wrong = (values < 0) & pc.is_valid(cells).to_numpy(zero_copy_only=False) | (values > 1)
         sieve.refuse(wrong, theirs, "0, 1 or missing")

@@ -172,7 +172,7 @@ def _required(plan: Plan, kind: str) -> list[tuple[str, str]]:
     required = [*keys, (log.time, "time"), *((c.name, c.dtype) for c in plan.events)]
     required += [(log.day, "day")] if log.day else []
     for label in log.labels:
-        required.append((label.column, "float" if label.over else "int"))
+        required.append((label.column, "float" if label.over else "0 or 1"))
         required += [(label.over, "float")] if label.over else []
     return required
 
@@ -187,6 +187,7 @@ def _optional(plan: Plan, kind: str) -> list[str]:
 #: Types of a file's column that can become what is wanted; text cells are looked at one by one.
 FITS = {
     "int": ("int", "float", "null"),
+    "0 or 1": ("int", "float", "string", "null"),
     "float": ("int", "float", "null"),
     "string": ("string", "int", "float", "null"),
     "time": ("int", "float", "time", "string"),

@@ -12,7 +12,7 @@ from typing import Any
 from ncs4cvr.components.records import LogError
 from ncs4cvr.schemas.log import Log
 
-SHOWN = 5  # dead letters that an error message shows
+SHOWN = 5  # dead letters, and kinds of them, that an error message shows
 OUTSIDE = "no split"  # where rows on days of no split are counted
 Sheet = dict[str, Any]
 
@@ -43,10 +43,12 @@ def check_totals(totals: Sheet, log: Log) -> None:
     for kind, counts in totals["counts"].items():
         bad, rows = counts.get("bad", 0), counts.get("rows", 0)
         if bad > log.max_bad_share * rows:
-            reasons = "\n".join(f"  {text}" for _, _, text in totals["first"].get(kind, []))
+            kinds = Counter(_starting(counts, "dead:")).most_common(SHOWN)
+            many = "\n".join(f"  {n:,} row{'s' * (n > 1)}: {why}" for why, n in kinds)
+            first = "\n".join(f"  {text}" for _, _, text in totals["first"].get(kind, []))
             raise LogError(
                 f"{kind}: {bad:,} of {rows:,} rows are broken, more than max_bad_share "
-                f"{log.max_bad_share:.2%} allows. The first:\n{reasons}\n"
+                f"{log.max_bad_share:.2%} allows:\n{many}\nThe first:\n{first}\n"
                 "Mend the files, correct the log's columns, or raise Log.max_bad_share."
             )
     events = totals["counts"].get("events", {})

@@ -91,10 +91,25 @@ def _parse_moment(text: str) -> tuple[int, bool]:
     when = dt.datetime(int(date[:4]), int(date[4:6]), int(date[6:]), hour, minute, second)
     ms = (when - dt.datetime(1970, 1, 1)) // dt.timedelta(milliseconds=1)
     ms += int((fraction or "")[:3].ljust(3, "0"))
-    if zone and zone not in "Zz":
-        ahead = int(zone[1:3]) * 60 + int(zone[3:].replace(":", "") or 0)
-        ms -= ahead * 60_000 * (-1 if zone[0] == "-" else 1)
-    return ms, bool(zone)
+    return ms - _ahead_minutes(zone or "Z") * 60_000, bool(zone)
+
+
+def _ahead_minutes(zone: str) -> int:
+    """Minutes that +08:00, +0530, -03 or Z is ahead of UTC."""
+    if zone in "Zz":
+        return 0
+    ahead = int(zone[1:3]) * 60 + int(zone[3:].replace(":", "") or 0)
+    return -ahead if zone[0] == "-" else ahead
+
+
+def zone_hours(text: str) -> float | None:
+    """Hours that the zone of an ISO time is ahead of UTC; None where it names none.
+
+    >>> zone_hours("2022-05-06T12:34:56+05:30")
+    5.5
+    """
+    found = MOMENT.fullmatch(text.strip())
+    return _ahead_minutes(found["zone"]) / 60 if found and found["zone"] else None
 
 
 def _timestamp_to_ms(raw: pa.Array, offset: int) -> Converted:

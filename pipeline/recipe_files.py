@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import glob
 import importlib.util
+import re
 import runpy
 import sys
 import traceback
@@ -17,11 +18,14 @@ from pathlib import Path
 
 from ncs4cvr.pipeline import beam
 from ncs4cvr.pipeline.dates import DATE
-from ncs4cvr.schemas.log import Log
+from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.log import Label, Log, Split, Tally
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.recipe_rows import check_trainable
+from ncs4cvr.schemas.tasks import Gate, Product, Task
 
 ENDINGS = (".py", ".json")
+ROWS = (Feature, Gate, Label, Log, Product, Recipe, Split, Tally, Task)  # that recipes write
 BUILT_IN = Path(__file__).parent / "recipes"
 SCHEMAS = Path(importlib.util.find_spec("ncs4cvr.schemas").origin).parent  # type: ignore
 
@@ -43,7 +47,9 @@ def find(name: str) -> Path:
     if path.suffix in ENDINGS and path.is_file():
         return path.resolve()
     known = built_in_names()
-    near = difflib.get_close_matches(path.stem, known, n=1)
+    files = [str(p) for ending in ENDINGS for p in path.parent.glob(f"*{ending}")]
+    near = difflib.get_close_matches(str(path), files, n=1, cutoff=0.8)
+    near += difflib.get_close_matches(path.stem, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise RecipeError(
         f"no recipe {name!r}; {hint}Built in: {', '.join(known)}. "
@@ -116,14 +122,32 @@ def _code(path: Path) -> Recipe:
         lines = [
             f.lineno for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == str(path)
         ]
+        what = str(error)
+        if isinstance(error, SyntaxError) and error.filename == str(path):
+            lines, what = [error.lineno], error.msg
         where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise RecipeError(f"{where}: {type(error).__name__}: {error}") from error
+        raise RecipeError(f"{where}: {type(error).__name__}: {what}{_meant(error)}") from error
     if not isinstance(recipe, Recipe):
         raise RecipeError(
             f"{path} must define RECIPE = Recipe(...), came {recipe!r}; `ncs4cvr init` writes such "
             "a file"
         )
     return recipe
+
+
+def _meant(error: Exception) -> str:
+    """The nearest name to one that a recipe's code got wrong, as a question; "" if none is near."""
+    if isinstance(error, NameError):
+        frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+        wrong, known = error.name or "", list(frame.f_globals)
+    elif found := re.search(r"(\w+)\.__init__\(\) got an .* argument '(\w+)'", str(error)):
+        wrong = found[2]
+        row = next((row for row in ROWS if row.__name__ == found[1]), None)
+        known = [field.name for field in dataclasses.fields(row)] if row else []
+    else:
+        return ""
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def located(log: Log, recipe_file: Path) -> Log:

@@ -5,6 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 DATABASE = "metadata.sqlite"  # ML metadata
+LATEST = "the latest run in runs/"  # what commands show when they are given no folder
+
+
+def latest_run() -> Path:
+    """The folder in runs/ whose run wrote to its log last; the default recipe's if there is none.
+
+    Commands that only show something take it when they are given no folder.
+    """
+    logs = list(Path("runs").glob("*/run.log"))
+    return max(logs, key=lambda log: log.stat().st_mtime).parent if logs else Path("runs/kuairand")
 
 
 def newest_artifact(run: Path, output: str, file: str = "") -> Path:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ncs4cvr.schemas.features import Feature
+from ncs4cvr.schemas.log import HISTORY_COLUMNS
 
 RESERVED = ("day", "click", "conversion", "completion", "user_id", "video_id", "time_ms")
 TALLIES = (
     ("impressions", "", ""),
     ("click_rate", "click", "impression"),
     ("conversion_rate", "conversion", "click"),
+    # The only rate that a history file without clicks, such as KuaiRand's, adds to.
+    ("ctcvr_rate", "conversion", "impression"),
 )
 HISTORY = 20  # impressions that an example looks back on
 ACTIONS = ("click", "conversion")  # labels that a history tells of
@@ -30,6 +33,7 @@ class Guess:
     roles: dict[str, str] = field(default_factory=dict)
     id_types: dict[str, Literal["int", "string"]] = field(default_factory=dict)
     columns: list[tuple[str, str]] = field(default_factory=list)
+    completion: bool = False  # whether watched / duration is a label
     time_unit: str = "ms"
     click_rate: float = 0.0
     conversion_rate: float = 0.0
@@ -41,7 +45,7 @@ class Guess:
     def reserved(self) -> set[str]:
         """Names of columns that examples already have."""
         made = {f"{key}_{name}" for key in STRENGTH for name, _, _ in TALLIES}
-        return made | set(RESERVED)
+        return made | {*RESERVED, *HISTORY_COLUMNS}
 
 
 def recipe_source(guess: Guess) -> str:
@@ -102,7 +106,7 @@ RECIPE = Recipe(
 def _code(value: Any) -> str:
     """A value as source, texts in double quotes."""
     if isinstance(value, tuple):
-        return "(" + "".join(f"{_code(part)}, " for part in value).rstrip() + ")"
+        return "(" + ", ".join(map(_code, value)) + ("," if len(value) == 1 else "") + ")"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
@@ -139,7 +143,7 @@ def _labels(guess: Guess) -> list[str]:
         f'Label("click", {_code(roles["click"])})',
         f'Label("conversion", {_code(roles["conversion"])}, given="click")',
     ]
-    if "watched" in roles and "duration" in roles:
+    if guess.completion:
         labels.append(
             f'Label("completion", {_code(roles["watched"])}, over={_code(roles["duration"])})'
         )
@@ -147,7 +151,12 @@ def _labels(guess: Guess) -> list[str]:
 
 
 def _tallies(guess: Guess) -> list[str]:
-    prior = {"click_rate": guess.click_rate, "conversion_rate": guess.conversion_rate}
+    click, conversion = guess.click_rate, guess.conversion_rate
+    prior = {
+        "click_rate": click,
+        "conversion_rate": conversion,
+        "ctcvr_rate": click * conversion,
+    }
     rows = []
     for key, strength in STRENGTH.items():
         for name, hits, trials in TALLIES:

@@ -9,10 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ncs4cvr.components.columns import kind_of, mask_of, one_chunk, to_float, to_int, to_string
+from ncs4cvr.components.columns import (
+    kind_of,
+    mask_of,
+    one_chunk,
+    to_flag,
+    to_float,
+    to_int,
+    to_string,
+)
 from ncs4cvr.components.readers import blocks, files
 from ncs4cvr.components.records import LogError, check_once
-from ncs4cvr.components.times import to_time_ms
+from ncs4cvr.components.times import to_time_ms, zone_hours
 from ncs4cvr.pipeline.starter_options import NAMES, flag
 from ncs4cvr.pipeline.starter_recipe import Guess
 
@@ -76,18 +84,18 @@ def look(kind: str, pattern: str) -> Look:
     return seen
 
 
-def choose(role: str, seen: Look, told: str, guess: Guess) -> None:
-    """Finds the column of a role by flag, by name, or asks.
+def choose(role: str, seen: Look, told: str, guess: Guess) -> str:
+    """Finds the column of a role by flag or by name; returns a question where none is clear.
 
     Raises:
-      LogError: none is clear, or the one that was named is not there or cannot play the role.
+      LogError: the column that was named is not there or cannot play the role.
     """
     if told:
         if told not in seen.names:
             raise LogError(f"{seen.pattern}: no column {told!r}; there are {', '.join(seen.names)}")
         _check(role, seen, told)
         guess.roles[role] = told
-        return
+        return ""
     plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in seen.names}
     taken = set(guess.roles.values())
     fit = [n for n in seen.names if n not in taken and _fits(role, seen.column(n))]
@@ -97,31 +105,40 @@ def choose(role: str, seen: Look, told: str, guess: Guess) -> None:
             guess.roles[role] = plain[name]
             note = f"{role}: column {plain[name]!r}, by its name and values"
             guess.notes.append("; not ".join([note, *passed]))
-            return
+            return ""
         if name in plain and plain[name] not in taken:
             passed.append(f"{plain[name]!r}, which {_why_not(role, seen.column(plain[name]))}")
     if role in NEEDED or role == "history_order":
+        if role in ("user", "video"):
+            fit = [n for n in fit if _many_in_common(seen.column(n))] or fit
         candidates = ", ".join(fit) or "none"
-        raise LogError(
+        return (
             f"{seen.pattern}: no column is clearly the {role} ({WHAT[role]}); "
             f"say {flag(role)} COLUMN. Columns whose values would do: "
             + "; not ".join([candidates, *passed])
         )
     guess.notes.append(f"{role}: none found ({flag(role)} COLUMN names one)")
+    return ""
+
+
+def _many_in_common(values: pa.Array) -> bool:
+    """Whether rows share its values as they share users: neither a yes or no, nor one a row."""
+    different = pc.count_distinct(values).as_py()
+    return different > 2 and (different <= 0.9 * len(values) or len(values) < 100)
 
 
 def _fits(role: str, values: pa.Array) -> bool:
     """Whether the values of a column can play the role, and look as if they did."""
     if _wrong(role, values).any():
         return False
-    return role not in ("click", "conversion") or set(to_int(values)[0].to_pylist()) == {0, 1}
+    return role not in ("click", "conversion") or set(to_flag(values)[0].to_pylist()) == {0, 1}
 
 
 def _why_not(role: str, values: pa.Array) -> str:
     wrong = _wrong(role, values)
     if wrong.any():
         return f"holds {values[int(np.flatnonzero(wrong)[0])].as_py()!r}"
-    return "has missing values" if to_int(values)[0].null_count else "is always the same"
+    return "has missing values" if to_flag(values)[0].null_count else "is always the same"
 
 
 def _wrong(role: str, values: pa.Array) -> np.ndarray:
@@ -136,7 +153,7 @@ def _wrong(role: str, values: pa.Array) -> np.ndarray:
     if role in ("user", "video"):
         return np.full(len(values), kind not in ("int", "string"))
     if role in ("click", "conversion"):
-        whole, bad = to_int(values)
+        whole, bad = to_flag(values)
         return bad | mask_of(pc.invert(pc.is_in(whole, pa.array([0, 1, None], pa.int64()))))
     return (to_int if role == "history_order" else to_float)(values)[1]
 
@@ -152,6 +169,24 @@ def _check(role: str, seen: Look, column: str) -> None:
             f"{wrong.mean():.0%} of the values looked at are none, such as {cell!r}; name another "
             "column, or convert this one"
         )
+
+
+def clock(seen: Look, told: float | None, guess: Guess) -> None:
+    """Whose days and hours count: as told, else by the zone that all times are written in."""
+    guess.utc_offset_hours = told or 0.0
+    if told is not None:
+        return
+    values = seen.column(guess.roles["time"]).drop_null()
+    zones = set()
+    if kind_of(values.type) == "string":
+        zones = {zone_hours(text) for text in values.to_pylist()}
+    zone = zones.pop() if len(zones) == 1 else None
+    if zone:
+        guess.utc_offset_hours = zone
+    whose = f"UTC{zone:+g}, as the times are written" if zone else "UTC"
+    guess.notes.append(
+        f"days and hours are those of {whose}; --utc-offset-hours names another clock"
+    )
 
 
 def time_unit(seen: Look, guess: Guess) -> None:
@@ -175,10 +210,21 @@ def time_unit(seen: Look, guess: Guess) -> None:
 
 
 def completion(seen: Look, guess: Guess) -> None:
-    """Notes what share of a video is watched: two units show there."""
+    """Decides on a label of the share watched, and notes it: two units show there."""
     if not {"watched", "duration"} <= set(guess.roles):
         return
     names = [guess.roles["watched"], guess.roles["duration"]]
+    sampled = sum(table.num_rows for table in seen.samples)
+    for name in names:
+        values = to_float(seen.column(name))[0]
+        lacking = 1 - (len(values) - values.null_count) / sampled
+        if lacking > MOST_WRONG:
+            guess.notes.append(
+                f"no completion: {lacking:.0%} of the rows have no {name!r}, and a label needs a "
+                "value in every row; write 0 where that is meant"
+            )
+            return
+    guess.completion = True
     part, whole = (to_float(seen.column(name))[0].to_numpy(False) for name in names)
     if len(part) != len(whole):  # a block of JSON that lacks one of them
         return

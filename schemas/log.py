@@ -31,7 +31,7 @@ def _is_day(text: str) -> bool:
 class Label:
     """One thing a user did (or how much of it), read from an event column.
 
-    binary:  label = column, which must be 0 or 1
+    binary:  label = column, which must be 0 or 1 (also true or false, in any case)
     ratio:   label = clip(column / over, 0, 1), 0 where `over` is not positive
     `given` names a label without which this one does not count: a conversion is post-click.
     """

@@ -21,11 +21,20 @@ def main(options: argparse.Namespace) -> int:
     """Looks at the files, writes the recipe and says what it took each column for."""
     from ncs4cvr.pipeline.display import chatter_to
 
-    with chatter_to(Path(os.devnull)):
+    with chatter_to(Path(os.devnull)) as terminal:
+        from ncs4cvr.components.readers import files
         from ncs4cvr.components.records import LogError
         from ncs4cvr.pipeline.starter import write_starter
 
         try:
+            patterns = [getattr(options, kind) for kind in starter_options.FILES]
+            many = sum(len(files(pattern)) for pattern in patterns)
+            print(
+                f"reading {many} file{'s' * (many > 1)}, the events twice: days and rates are "
+                "counted over all rows",
+                file=terminal,
+                flush=True,
+            )
             told = write_starter(options)
         except LogError as error:
             raise CommandFailed(USAGE, str(error)) from error

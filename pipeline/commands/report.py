@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import FACTS, PAGE
+from ncs4cvr.pipeline.run_folder import LATEST, latest_run
 from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "open the report of a run"
@@ -27,16 +28,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "folder",
         nargs="?",
-        default="runs/kuairand",
+        default="",
         metavar="RUN_DIR",
-        help="a run's folder (default: %(default)s)",
+        help=f"a run's folder (default: {LATEST})",
     )
     command.add_argument("--no-open", action="store_true", help="only print the path")
 
 
 def main(options: argparse.Namespace) -> int:
     """Prints and opens it."""
-    folder = Path(options.folder)
+    folder = Path(options.folder or latest_run())
     path = (folder / PAGE).resolve()
     if not path.is_file():
         raise CommandFailed(

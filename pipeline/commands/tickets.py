@@ -7,7 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline.run_folder import newest_artifact
+from ncs4cvr.pipeline.run_folder import LATEST, latest_run, newest_artifact
 from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, USAGE, CommandFailed
 
 DOES = "print and draw tickets"
@@ -20,9 +20,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "folder",
         nargs="?",
-        default="runs/kuairand",
+        default="",
         metavar="RUN_DIR",
-        help="a run's folder, or one that holds tickets.json (default: %(default)s)",
+        help=f"a run's folder, or one that holds tickets.json (default: {LATEST})",
     )
     command.add_argument("--png", metavar="FILE", help="draw them, too")
 
@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     """Prints the tickets of a folder."""
     from ncs4cvr.pipeline.display import chatter_to
 
-    folder = str(tickets_folder(Path(options.folder)))
+    folder = str(tickets_folder(Path(options.folder or latest_run())))
     with chatter_to(Path(os.devnull)):
         # By name: the pipeline itself imports no model code.
         tickets = importlib.import_module("ncs4cvr.models.tickets")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncs4cvr.components.columns import to_float, to_int, to_string
+from ncs4cvr.components.columns import to_flag, to_float, to_int, to_string
 from ncs4cvr.components.hashing import hashes, row_hashes
 from ncs4cvr.components.times import to_day, to_time_ms, yyyymmdd
 
@@ -29,6 +29,13 @@ def test_whole_numbers_come_from_numbers_and_text():
     check(to_int(pa.array([True, False])), [1, 0])
     text = [" 7 ", "12.0", "", "NaN", "x", "1_0", "9223372036854775807", "9223372036854775808"]
     check(to_int(pa.array(text)), [7, 12, None, None, None, None, 2**63 - 1, None], [4, 5, 7])
+
+
+def test_flags_may_be_the_words_true_and_false():
+    words = ["true", " False ", "TRUE", "1", "0.0", "", "null", "yes", "2"]
+    check(to_flag(pa.array(words)), [1, 0, 1, 1, 0, None, None, None, 2], [7])
+    check(to_flag(pa.array([b"true", b"0", None])), [1, 0, None])
+    check(to_flag(pa.array([True, False])), [1, 0])
 
 
 @pytest.mark.parametrize("beside", ["7", "x"])

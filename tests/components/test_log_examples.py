@@ -67,6 +67,18 @@ def test_present_and_future_labels_change_no_input_but_past_ones_do(logs, tmp_pa
     assert later(before) != later(after)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_labels_may_be_written_as_true_and_false(logs, tmp_path, ending):
+    log = logs.random(tmp_path, 5, rows=120)
+    numbers = logs.run(log.write(ending), tmp_path / "numbers")
+    for row in log.events:
+        row |= {"is_click": ["False", "True"][int(row["is_click"])]}
+        row |= {"long_view": ["false", "true"][int(row["long_view"])]}
+    words = logs.run(log.write(ending), tmp_path / "words")
+    assert words.examples == numbers.examples
+    assert not words.dead
+
+
 @pytest.mark.slow
 def test_every_format_gives_the_same_examples(logs, tmp_path):
     results = []

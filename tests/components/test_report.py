@@ -2,7 +2,14 @@
 
 import pytest
 
-from ncs4cvr.components.report import RowsLost, check_written, describe_rows, report
+from ncs4cvr.components.records import LogError
+from ncs4cvr.components.report import (
+    RowsLost,
+    check_totals,
+    check_written,
+    describe_rows,
+    report,
+)
 from ncs4cvr.schemas.log import Label, Log, Split
 
 LOG = Log(
@@ -32,6 +39,18 @@ def test_every_row_of_every_split_is_accounted_for():
     }
     dead = sum(events["dead"].values())
     assert events["rows"] == sum(split["rows"] for split in events["splits"].values()) + dead
+
+
+def test_a_log_with_too_many_broken_rows_is_told_how_many_of_each_kind():
+    told = totals(bad=3)
+    told["first"] = {"events": [[0, 7, '{"row": 7}']]}
+    with pytest.raises(LogError) as error:
+        check_totals(told, LOG)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "events: 3 of 20 rows are broken, more than max_bad_share 1.00% allows:"
+    assert lines[1] == "  2 rows: tab: expected a whole number"  # the most first
+    assert lines[2] == "  1 row: expected UTF-8 text"
+    assert lines[3:5] == ["The first:", '  {"row": 7}']
 
 
 @pytest.mark.parametrize("name", ["rows", "example:train", "history_only", "duplicates"])

@@ -52,6 +52,8 @@ def expected(kind, cell):
     text = text.strip()
     if text.lower() in NO_NUMBER:
         return MISSING
+    if kind == "label" and text.lower() in ("true", "false"):
+        return int(text.lower() == "true")
     number = number_of(text)
     if number is DEAD:
         return DEAD

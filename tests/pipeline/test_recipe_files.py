@@ -69,6 +69,28 @@ def test_an_error_in_a_recipe_names_its_line(tmp_path):
         load_text(tmp_path, "X = 1\nRECIPE = Recip()\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("RECIPE = (", r"mine\.py:2: SyntaxError: '\(' was never closed$"),
+        ("RECIPE = Recip()", r"mine\.py:2: .* did you mean 'Recipe'\?$"),
+        ("RECIPE = Recipe(gats=())", r"mine\.py:2: .* 'gats'; did you mean 'gates'\?$"),
+        ("RECIPE = Recipe(x1=())", r"mine\.py:2: .* argument 'x1'$"),
+        ("RECIPE = Gate('a', at_leest=1)", r"mine\.py:2: .* did you mean 'at_least'\?$"),
+    ],
+)
+def test_a_slip_in_a_recipe_is_told_with_its_line_and_what_was_meant(tmp_path, line, told):
+    imports = "from ncs4cvr.schemas.tasks import Gate; from ncs4cvr.schemas.recipe import Recipe"
+    with pytest.raises(RecipeError, match=told):
+        load_text(tmp_path, f"{imports}\n{line}\n")
+
+
+def test_a_recipe_that_lies_beside_the_name_given_is_named(tmp_path):
+    (tmp_path / "my_log.py").touch()
+    with pytest.raises(RecipeError, match=r"did you mean '.*/my_log\.py'\?"):
+        recipe_files.find(str(tmp_path / "mylog.py"))
+
+
 def test_a_file_without_a_recipe_says_what_to_define(tmp_path):
     with pytest.raises(RecipeError, match="must define RECIPE"):
         load_text(tmp_path, "X = 1\n")

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import datetime
+import json
 import random
 
 import pyarrow as pa
@@ -13,8 +14,10 @@ import tensorflow as tf
 from ncs4cvr.components.plan import make_plan
 from ncs4cvr.components.records import LogError
 from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.starter import write_starter
 from ncs4cvr.pipeline.starter_options import add_options
+from ncs4cvr.pipeline.status import DONE
 
 
 def write(path, rows):
@@ -80,6 +83,10 @@ def test_a_recipe_is_written_that_the_log_can_be_read_with(tmp_path, rows):
     assert actions.bins == 2 ** len(log.history_actions)  # one id a combination of actions
     priors = {tally.name: tally.prior for tally in log.tallies}
     assert priors["user_click_rate"] == priors["video_conversion_rate"] == 0.5
+    # Of all impressions: known where a history file tells of conversions and not of clicks.
+    of_all = next(tally for tally in log.tallies if tally.name == "user_ctcvr_rate")
+    assert (of_all.hits, of_all.trials, of_all.prior) == ("conversion", "impression", 0.25)
+    assert priors["video_ctcvr_rate"] == 0.25
     features = {feature.name: feature for feature in recipe.features}
     assert features["tags"].separator == "|"
     assert features["user_id"].dtype == "string"
@@ -144,13 +151,16 @@ def test_rates_are_those_of_the_training_days(tmp_path, rows):
 
 @pytest.mark.parametrize(("theirs", "ours"), [
     (("a.b", "a b"), ["event_a_b", "event_a_b_2"]),
+    (("self", "history_video"), ["event_history_video", "event_self"]),
+    (("x" * 120, "x" * 130), ["event_" + "x" * 84, "event_" + "x" * 84 + "_2"]),
     (("Stra\u00dfe", "\u8bbe\u5907", "\u57ce\u5e02"), ["event_Stra_e", "event__", "event___2"]),
 ])  # fmt: skip
 def test_names_that_tensorflow_does_not_take_or_that_become_the_same(tmp_path, rows, theirs, ours):
     rows = [{**row, **dict.fromkeys(theirs, i % 5)} for i, row in enumerate(rows)]
     init(tmp_path, rows)
     recipe = recipe_files.load(f"{tmp_path}/mine.py")
-    found = [f.column for f in recipe.features if recipe.log.column(f.column) in theirs]
+    events = [f.column for f in recipe.features if f.source == "event"]
+    found = [column for column in events if recipe.log.column(column) in theirs]
     assert sorted(found) == sorted(ours)
 
 
@@ -163,6 +173,23 @@ def test_rows_without_a_readable_time_are_in_no_rate(tmp_path, rows):
         if t.name == "user_click_rate"
     ]
     assert tally.prior == pytest.approx(139 / 279, abs=1e-4)  # of the training days
+
+
+def test_a_training_split_of_fewer_rows_than_the_test_split_is_told(tmp_path, rows):
+    assert "hardly enough" not in init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    told = init(tmp_path, rows[30:120])  # 10 rows of the first day, 40 of the others
+    assert "train has 10 rows and test 40: hardly enough to learn from" in told
+
+
+def test_it_is_told_before_they_are_read_how_many_files_there_are(tmp_path, rows, capfd):
+    write(tmp_path / "a.csv", rows[:200])
+    write(tmp_path / "b.csv", rows[200:])
+    told = ["--events", f"{tmp_path}/[ab].csv", "--output", f"{tmp_path}/mine.py"]
+    assert main(["init", *told]) == DONE
+    printed = capfd.readouterr()
+    assert "reading 2 files, the events twice" in printed.err
+    assert "reading" not in printed.out
 
 
 def test_nothing_is_overwritten(tmp_path, rows):
@@ -200,12 +227,82 @@ def test_columns_that_only_clicks_fill_are_no_features(tmp_path, rows):
     assert not {"depth_s", "amount", "plan"} & {feature.name for feature in recipe.features}
 
 
+def test_columns_that_nearly_only_clicks_fill_are_no_features(tmp_path, rows):
+    # Half of the rows are clicked. Of "depth" 4 of 104 values lie in others, a thirteenth of what
+    # chance would do; of "deals" 30 of 100, as a feature may have.
+    clicked = 0
+    for i, row in enumerate(rows):
+        clicked += row["click"]
+        row["depth"] = int((row["click"] and clicked <= 100) or (not row["click"] and i < 10))
+        row["deals"] = int((row["click"] and clicked <= 70) or (not row["click"] and i < 60))
+    told = init(tmp_path, rows)
+    assert sum(row["depth"] for row in rows) == 104
+    features = {feature.name for feature in recipe_files.load(f"{tmp_path}/mine.py").features}
+    assert "deals" in features
+    assert "depth" not in features
+    assert "depth (nearly the same in every row without a click: known only afterwards?)" in told
+
+
+def test_a_ratio_of_columns_with_missing_values_is_no_label(tmp_path, rows):
+    odd = [{**row, "watch_time": row["watch_time"] if i % 20 else ""} for i, row in enumerate(rows)]
+    assert "no completion: 5% of the rows have no 'watch_time'" in init(tmp_path, odd)
+    labels = {label.name for label in recipe_files.load(f"{tmp_path}/mine.py").log.labels}
+    assert labels == {"click", "conversion"}
+
+
+def test_objects_in_json_are_no_features(tmp_path, rows):
+    init(tmp_path, rows)
+    (tmp_path / "mine.py").unlink()
+    with open(tmp_path / "events.jsonl", "w") as stream:
+        for i, row in enumerate(rows):
+            stream.write(json.dumps({**row, "app": {"os": "ab"[i % 2], "v": None}}) + "\n")
+    told = init(tmp_path, rows, "--events", f"{tmp_path}/events.jsonl")
+    assert "app (objects: write the parts as columns of their own)" in told
+    features = {feature.name for feature in recipe_files.load(f"{tmp_path}/mine.py").features}
+    assert "app" not in features
+    assert "scene" in features
+
+
 def test_a_likelier_column_that_is_passed_over_is_told_with_its_reason(tmp_path, rows):
     odd = [{**row, "is_conversion": row["purchase"] if row["click"] else ""} for row in rows]
     assert "not 'is_conversion', which has missing values" in init(tmp_path, odd)
-    words = [{**row, "click": bool(row["click"])} for row in rows]
-    with pytest.raises(LogError, match=r"clearly the click .* not 'click', which holds 'True'"):
+    words = [{**row, "click": ["no", "yes"][row["click"]]} for row in rows]
+    with pytest.raises(LogError, match=r"clearly the click .* not 'click', which holds 'yes'"):
         init(tmp_path, words, "--output", f"{tmp_path}/other.py")
+
+
+def test_labels_may_be_the_words_true_and_false(tmp_path, rows):
+    init(tmp_path, rows)
+    plain = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").unlink()
+    init(tmp_path, [{**row, "click": bool(row["click"])} for row in rows])
+    assert (tmp_path / "mine.py").read_text() == plain
+
+
+def test_all_columns_that_are_unclear_are_asked_for_at_once(tmp_path, rows):
+    names = {"uid": "a", "click": "b", "purchase": "c"}
+    odd = [{names.get(k, k): v for k, v in row.items()} for row in rows]
+    with pytest.raises(LogError) as told:
+        init(tmp_path, odd)
+    for role in ("user", "click", "conversion"):
+        assert f"say --{role} COLUMN" in str(told.value)
+
+
+def test_the_clock_of_times_that_tell_their_zone_is_theirs(tmp_path, rows):
+    def zoned(row, zone):
+        moment = datetime.datetime.fromtimestamp(row["timestamp"], zone)
+        return {**row, "timestamp": moment.isoformat()}
+
+    east = datetime.timezone(datetime.timedelta(hours=5.5))
+    told = init(tmp_path, [zoned(row, east) for row in rows])
+    assert recipe_files.load(f"{tmp_path}/mine.py").log.utc_offset_hours == 5.5
+    assert "days and hours are those of UTC+5.5, as the times are written" in told
+    (tmp_path / "mine.py").unlink()
+    mixed = [zoned(row, east if i % 2 else datetime.timezone.utc) for i, row in enumerate(rows)]
+    assert "days and hours are those of UTC; --utc-offset-hours" in init(tmp_path, mixed)
+    (tmp_path / "mine.py").unlink()
+    init(tmp_path, [zoned(row, east) for row in rows], "--utc-offset-hours", "8")
+    assert recipe_files.load(f"{tmp_path}/mine.py").log.utc_offset_hours == 8
 
 
 @pytest.mark.parametrize(("moment", "first"), [(0, "1970-01-01"), (4_070_908_800, "2099-01-01")])
