@@ -16,7 +16,13 @@ from ncs4cvr.models.packed import store
 from ncs4cvr.models.packed.layers import masked_layers
 from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.raw_columns import any_batch, as_parsed, dense_inputs, raw_spec
+from ncs4cvr.models.raw_columns import (
+    any_batch,
+    as_many_rows,
+    as_parsed,
+    dense_inputs,
+    raw_spec,
+)
 from ncs4cvr.models.trunk import Trunk
 from ncs4cvr.schemas.log import TIMES, Log
 
@@ -158,14 +164,18 @@ class ServingModule(tf.Module):
 
         @tf.function(autograph=False)
         def predict(**columns):
-            return rows({c: as_parsed(self.spec[c], x) for c, x in columns.items()})
+            raw = {c: as_parsed(self.spec[c], x) for c, x in columns.items()}
+            with tf.control_dependencies([as_many_rows(columns)]):
+                return rows(raw)
 
         @tf.function(autograph=False)
         def rank(**columns):
             # Servers compare types with a signature, but not shapes: two users would become one.
             one = {c: tf.ensure_shape(x, x.shape) if x.shape[0] else x for c, x in columns.items()}
             raw = {c: as_parsed(self.spec[c], x) for c, x in one.items()}
-            return self.score(features(raw), ranking=True)
+            candidates = {c: x for c, x in columns.items() if not x.shape[0]}
+            with tf.control_dependencies([as_many_rows(candidates)]):
+                return self.score(features(raw), ranking=True)
 
         made = {
             "serving_default": serving_default.get_concrete_function(),
