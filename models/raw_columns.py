@@ -43,9 +43,8 @@ def any_batch(spec) -> tf.TypeSpec:
 def as_many_rows(columns: Mapping[str, tf.Tensor]) -> tf.Operation:
     """Fails where dense columns differ in their rows: sums and products would repeat a lone one."""
     names = sorted(columns)
-    counts = tf.stack(
-        [tf.shape(x)[0] if x.shape.rank > 1 else tf.size(x) for x in map(columns.get, names)]
-    )
+    inputs = [columns[name] for name in names]
+    counts = tf.stack([tf.shape(x)[0] if x.shape.rank > 1 else tf.size(x) for x in inputs])
     told = f"ncs4cvr: a request has as many rows in every column; rows of {', '.join(names)}:"
     return tf.debugging.Assert(
         tf.reduce_all(counts == counts[0]), [told, counts], summarize=len(names)

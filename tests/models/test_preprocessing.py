@@ -98,7 +98,7 @@ def test_a_float_that_is_no_number_is_missing(priced, price):
     """As in a log, where NaN is missing and an infinite one broken."""
     for name, got in priced([[price], [20.0]]).items():
         missing, known = priced([[], [20.0]])[name]
-        assert missing == 0 and known != 0
+        assert missing == 0 != known
         assert got.tolist() == [missing, known], name
 
 
