@@ -210,8 +210,10 @@ def export(
       known: see store.Packing.
 
     Raises:
+      ValueError: a weight is NaN or infinite; nothing is written.
       RuntimeError: the saved model, loaded anew, does not answer as the trainer does.
     """
+    _check_finite(model)
     with tempfile.TemporaryDirectory() as kept:
         module = ServingModule(model, transform_graph, None if plain else kept, known)
         tf.saved_model.save(module, folder, signatures=module.signatures())
@@ -229,6 +231,19 @@ def export(
         if not worst <= tolerance:
             raise RuntimeError(
                 f"the export in {folder} differs from the trained model by {worst:.2g} in {name}"
+            )
+
+
+def _check_finite(model: Ranker) -> None:
+    """A NaN need not show in answers: few rows may read it, and relu makes 0 of it."""
+    for variable in model.weights:
+        wrong = np.count_nonzero(~np.isfinite(variable.numpy()))
+        if wrong:
+            raise ValueError(
+                f"{variable.name} of the trained model holds {wrong} number(s) that are NaN or "
+                f"infinite, of {tf.size(variable)}; lower learning_rate (now "
+                f"{model.recipe.learning_rate}), or look for NaN and huge values in unbinned "
+                "number features"
             )
 
 
