@@ -16,7 +16,13 @@ from ncs4cvr.models.packed import store
 from ncs4cvr.models.packed.layers import masked_layers
 from ncs4cvr.models.packed.slimming import slim
 from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.raw_columns import any_batch, as_parsed, dense_inputs, raw_spec
+from ncs4cvr.models.raw_columns import (
+    any_batch,
+    as_many_rows,
+    as_parsed,
+    dense_inputs,
+    raw_spec,
+)
 from ncs4cvr.models.trunk import Trunk
 from ncs4cvr.schemas.log import TIMES, Log
 
@@ -158,14 +164,18 @@ class ServingModule(tf.Module):
 
         @tf.function(autograph=False)
         def predict(**columns):
-            return rows({c: as_parsed(self.spec[c], x) for c, x in columns.items()})
+            raw = {c: as_parsed(self.spec[c], x) for c, x in columns.items()}
+            with tf.control_dependencies([as_many_rows(columns)]):
+                return rows(raw)
 
         @tf.function(autograph=False)
         def rank(**columns):
             # Servers compare types with a signature, but not shapes: two users would become one.
             one = {c: tf.ensure_shape(x, x.shape) if x.shape[0] else x for c, x in columns.items()}
             raw = {c: as_parsed(self.spec[c], x) for c, x in one.items()}
-            return self.score(features(raw), ranking=True)
+            candidates = {c: x for c, x in columns.items() if not x.shape[0]}
+            with tf.control_dependencies([as_many_rows(candidates)]):
+                return self.score(features(raw), ranking=True)
 
         made = {
             "serving_default": serving_default.get_concrete_function(),
@@ -200,8 +210,10 @@ def export(
       known: see store.Packing.
 
     Raises:
+      ValueError: a weight is NaN or infinite; nothing is written.
       RuntimeError: the saved model, loaded anew, does not answer as the trainer does.
     """
+    _check_finite(model)
     with tempfile.TemporaryDirectory() as kept:
         module = ServingModule(model, transform_graph, None if plain else kept, known)
         tf.saved_model.save(module, folder, signatures=module.signatures())
@@ -219,6 +231,19 @@ def export(
         if not worst <= tolerance:
             raise RuntimeError(
                 f"the export in {folder} differs from the trained model by {worst:.2g} in {name}"
+            )
+
+
+def _check_finite(model: Ranker) -> None:
+    """A NaN need not show in answers: few rows may read it, and relu makes 0 of it."""
+    for variable in model.weights:
+        wrong = np.count_nonzero(~np.isfinite(variable.numpy()))
+        if wrong:
+            raise ValueError(
+                f"{variable.name} of the trained model holds {wrong} number(s) that are NaN or "
+                f"infinite, of {tf.size(variable)}; lower learning_rate (now "
+                f"{model.recipe.learning_rate}), or look for NaN and huge values in unbinned "
+                "number features"
             )
 
 

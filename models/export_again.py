@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import tensorflow as tf
 import tensorflow_transform as tft
 
 from ncs4cvr.models import recording, trained
@@ -26,6 +27,7 @@ def export_again(
 
     Raises:
       ValueError: the artifact is of another model or of an older version of the code.
+      OSError: a file cannot be written.
     """
     graph = tft.TFTransformOutput(f"{run}/{trained.transform_graph_of(model_run)}")
     recipe = trained.recipe_of(model_run).replace(**changes)
@@ -33,5 +35,10 @@ def export_again(
     model = trained.load(model_run, recipe, graph, examples[:1])
     new = Path(folder).with_name(f".{Path(folder).name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of an export that was broken off
-    export(model, graph, str(new), examples, plain)
-    new.rename(folder)
+    try:
+        export(model, graph, str(new), examples, plain)
+        new.rename(folder)
+    except tf.errors.OpError as error:  # TensorFlow's own word for a disk that is full
+        raise OSError(error.message) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)  # there after a fault: it would fill the disk

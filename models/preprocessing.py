@@ -88,6 +88,8 @@ def _tags(f: Feature, x, tables, recipe) -> tf.Tensor:
 def _number(f: Feature, x, tables, recipe) -> tf.Tensor:
     x = _sparse(x)
     x = _with_values(x, tf.cast(x.values, tf.float32))
+    if f.dtype == "float":  # NaN is missing in a log, infinity is broken; a request may hold both
+        x = tf.sparse.retain(x, tf.math.is_finite(x.values))
     if f.zero_apart:
         return _zero_or_bucket(f, x)
     if f.bins:

@@ -40,6 +40,17 @@ def any_batch(spec) -> tf.TypeSpec:
     return tf.SparseTensorSpec([None, None], spec.dtype)
 
 
+def as_many_rows(columns: Mapping[str, tf.Tensor]) -> tf.Operation:
+    """Fails where dense columns differ in their rows: sums and products would repeat a lone one."""
+    names = sorted(columns)
+    inputs = [columns[name] for name in names]
+    counts = tf.stack([tf.shape(x)[0] if x.shape.rank > 1 else tf.size(x) for x in inputs])
+    told = f"ncs4cvr: a request has as many rows in every column; rows of {', '.join(names)}:"
+    return tf.debugging.Assert(
+        tf.reduce_all(counts == counts[0]), [told, counts], summarize=len(names)
+    )
+
+
 def as_parsed(spec, x: tf.Tensor):
     """A dense column as parse_example would give it: missing entries left out where sparse."""
     if isinstance(spec, tf.io.FixedLenFeature):

@@ -51,6 +51,7 @@ def places(layout: Layout, sparse: Sequence[int], dense: Sequence[int]) -> Place
         sum(map(sum, entries.values())) * max(layout.block, 2),
         sum(p.inputs * p.outputs for p in cells),
         sum(p.inputs * p.outputs for p in pieces),
+        *(rows * width for rows, width in layout.tables),  # decompressed at once, a byte of each
     )
     if largest >= 2**31:
         raise ValueError(f"{largest:,} weights are more than a packed model can index (2^31)")

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from ncs4cvr.models.batches import Batches
 from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
 from ncs4cvr.schemas.features import Feature
+from tiny_world import transform_graph
 
 ROW = {"tab": [0]}  # the one column that may not be missing
 
@@ -66,6 +67,39 @@ def test_a_missing_value_is_id_zero(transformed):
         assert row[name].tolist() == [0], name
     for name in ("genres", "history_video", "history_action"):
         assert row[name].tolist() == [[0, 0, 0]], name
+
+
+PRICES = ({}, {"bins": 4}, {"bins": 4, "zero_apart": True}, {"log": True})
+
+
+@pytest.fixture(scope="module")
+def priced(world, recipe, tmp_path_factory):
+    """Lists of prices -> what becomes of them in every way; some rows that it saw hold none."""
+    features = [
+        Feature(f"price_{n}", "video", "number", "float", column="price", **how)
+        for n, how in enumerate(PRICES)
+    ]
+    rows = [dict(row) for row in world.rows]
+    for row, none in zip(rows, [np.nan, np.inf, -np.inf, np.nan], strict=False):
+        row["price"] = [none]
+    folder = tmp_path_factory.mktemp("priced")
+    changed = recipe.replace(features=tuple(features), slices=())
+    layer = transform_graph(rows, folder, changed).transform_features_layer()
+
+    def transform(prices):
+        column = tf.ragged.constant(prices, tf.float32, ragged_rank=1).to_sparse()
+        return {name: values.numpy() for name, values in layer({"price": column}).items()}
+
+    return transform
+
+
+@pytest.mark.parametrize("price", [np.nan, np.inf, -np.inf])
+def test_a_float_that_is_no_number_is_missing(priced, price):
+    """As in a log, where NaN is missing and an infinite one broken."""
+    for name, got in priced([[price], [20.0]]).items():
+        missing, known = priced([[], [20.0]])[name]
+        assert missing == 0 != known
+        assert got.tolist() == [missing, known], name
 
 
 @pytest.mark.parametrize("name", ["price", "spent_log"])

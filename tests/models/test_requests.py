@@ -1,5 +1,6 @@
 """What a server may ask beyond the signatures, and what the check before a push asks."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -30,6 +31,36 @@ def test_a_ranking_request_of_none_or_several_users_is_refused(model, rows, colu
     asked = {**feed_request(model, rows), column: feed_columns(model, rows)[column][:count]}
     asked = {name: tf.constant(values) for name, values in asked.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"\[{count}\].*\[1\]"):
+        model.ask("rank", asked)
+
+
+@pytest.mark.parametrize("count", [0, 1, 21])
+@pytest.mark.parametrize("column", ["history_video", "history_action", "age", "video"])
+def test_columns_of_different_length_are_refused(model, rows, column, count):
+    """One row must not stand for all, as products and sums would have it."""
+    asked = dict(feed_columns(model, rows))
+    asked[column] = np.resize(asked[column], (count, *asked[column].shape[1:]))
+    asked = {name: tf.constant(values) for name, values in asked.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="as many rows in every column"):
+        model.ask("predict", asked)
+
+
+@pytest.mark.parametrize("once", [1, 0])
+def test_one_request_does_not_stand_for_the_rows_of_predict(model, rows, once):
+    request = set(ONCE) | {"history_video", "history_action"}
+    asked = {
+        name: tf.constant(values[:once] if name in request else values)
+        for name, values in feed_columns(model, rows).items()
+    }
+    with pytest.raises(tf.errors.InvalidArgumentError, match="as many rows in every column"):
+        model.ask("predict", asked)
+
+
+def test_candidates_of_different_length_are_refused(model, rows):
+    asked = dict(feed_request(model, rows))
+    asked["video"] = asked["video"][:1]
+    asked = {name: tf.constant(values) for name, values in asked.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="as many rows in every column"):
         model.ask("rank", asked)
 
 

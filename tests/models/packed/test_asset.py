@@ -1,9 +1,12 @@
 """What goes into the asset comes out; what is not an asset is named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ncs4cvr.models.packed import asset, coding
+from ncs4cvr.models.packed.places import places
 
 TABLE = np.random.default_rng(3).normal(size=(9, 4)).astype("f4")
 
@@ -98,3 +101,15 @@ def test_payload_lies_below_nine_tenths_of_the_limit(towers, block):
     made = towers(keep=0.1, sizes=(640, 256, 128), block=block)
     layout = asset.pack(made, [], "f32", "f32", {})[1]
     assert layout.bytes_of("gaps", "ticket", "value") <= 0.9 * layout.limit
+
+
+@pytest.mark.parametrize(("rows", "refused"), [(2**28 - 1, False), (2**28, True)])
+def test_a_table_that_no_server_unpacks_is_refused(towers, rows, refused):
+    """TensorFlow cuts what it decompresses off at 2^31 - 1 bytes, a plane's of so many numbers."""
+    layout = asset.pack(towers(), [], "f32", "f32", {})[1]
+    layout = dataclasses.replace(layout, tables=((rows, 8),))
+    if not refused:
+        places(layout, range(2), ())
+        return
+    with pytest.raises(ValueError, match="2,147,483,648 weights are more"):
+        places(layout, range(2), ())
