@@ -49,6 +49,21 @@ def test_what_chance_does_to_a_few_rows_is_no_complaint():
     assert lines(shares={"rows with click": (9, 10)}) == []
 
 
+def test_what_chance_does_to_the_others_few_rows_is_no_complaint():
+    """The others have 25 of 50 rows, all days 105 of 150: the error of a share of 100 rows less
+    the others' is the root of .7 x .3 x (1 / 100 + pi / 2 / 50), which is .093."""
+    days = {
+        20220101 + n: Day(**{**USUAL, "shares": {"rows with click": (5, 10)}}) for n in range(5)
+    }
+    odd = Day(**{**USUAL, "split": "test", "shares": {"rows with click": (80, 100)}})
+    assert list(complaints({**days, 20220109: odd}, ("test",), 2.0, 0.05)) == []
+    many = Day(**{**USUAL, "shares": {"rows with click": (50, 100)}})
+    assert (
+        len(list(complaints({**dict.fromkeys(days, many), 20220109: odd}, ("test",), 2.0, 0.05)))
+        == 1
+    )
+
+
 @pytest.mark.parametrize(
     ("auc", "told"), [(0.76, "click leaks into it"), (0.64, "click or price is wrong in many rows")]
 )
@@ -147,6 +162,39 @@ def test_a_day_without_rows_is_named_and_no_measure_of_others():
     assert second.startswith("rows on 2022-01-09: expected 5,000 to 20,000")
     del days[20220101]  # three days with rows
     assert [line[:18] for line in complaints(days, ("test",), 2.0, 0.05)] == ["rows on 2022-01-08"]
+
+
+HOURS = "rows from 18:00 to 21:00"
+
+
+@pytest.mark.parametrize(("hits", "odd"), [(0, 1), (1_110, 1), (1_112, 0), (3_333, 0), (3_334, 1)])
+def test_the_odds_of_a_block_of_hours_may_halve_or_double(hits, odd):
+    """Odds of 1 : 4, half and twice of which are the shares 1 / 9 and 1 / 3."""
+    days = {20220101 + n: Day(**USUAL, blocks={HOURS: (2_000, 10_000)}) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test"}, blocks={HOURS: (hits, 10_000)})
+    found = list(complaints(days, ("test",), 2.0, 0.05))
+    assert len(found) == odd
+    if odd:
+        assert found[0] == (
+            f"{HOURS} on 2022-01-09: expected 11.11% to 33.33%; came: {hits / 10_000:.2%}; is a "
+            "clock off, or are events or labels of these hours missing?"
+        )
+    assert list(complaints(days, ("test",), 0, 0.05)) == []
+
+
+def test_a_block_of_hours_with_a_few_rows_is_chance():
+    # Of 50 rows 10 are expected, with a standard error of 2.8.
+    days = {20220101 + n: Day(**USUAL, blocks={HOURS: (10, 50)}) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test"}, blocks={HOURS: (0, 50)})
+    assert list(complaints(days, ("test",), 2.0, 0.05)) == []
+
+
+@pytest.mark.parametrize("rows", [10_000.0, 0.0])
+def test_hours_that_have_all_rows_or_none_as_always_are_no_complaint(rows):
+    """As in a log whose times are all at midnight."""
+    days = {20220101 + n: Day(**USUAL, blocks={HOURS: (rows, 10_000.0)}) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test"}, blocks={HOURS: (rows, 10_000.0)})
+    assert list(complaints(days, ("test",), 2.0, 0.05)) == []
 
 
 def test_what_the_others_do_not_have_is_not_compared():
