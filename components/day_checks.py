@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ncs4cvr.components.day_hours import Shares
 from ncs4cvr.components.day_profile import Day
 
 FEWEST_DAYS = 4  # that a day is held against
@@ -23,7 +24,6 @@ MAD = 1.4826  # a normal distribution's standard deviation over its median absol
 FEWER = 0.1  # of the rows have a value
 HOURS = "; is a clock off, or are events or labels of these hours missing?"
 UNIT = 10  # times a quantity's median: another unit, not another day
-Shares = Mapping[str, tuple[float, float]]
 
 
 def complaints(
@@ -57,8 +57,11 @@ def _counts(day: Day, others: list[Day], where: str, change: float) -> Iterator[
         low, high = usual / change, usual * change
         yield f"rows {where}: expected {low:,.0f} to {high:,.0f}; came: {day.rows:,.0f}"
     yield from _odds(day.shares, [other.shares for other in others], where, change)
-    for line in _odds(day.blocks, [other.blocks for other in others], where, change):
-        yield line + HOURS
+    if day.hours:
+        whole = day.hours.whole
+        of_others = [other.hours.shares(whole) for other in others if other.hours]
+        for line in _odds(day.hours.shares(whole), of_others, where, change):
+            yield line + HOURS
     for column, (hits, rows) in day.valued.items():
         known = [h / n for h, n in (o.valued[column] for o in others if column in o.valued)]
         usual = _median(known)

@@ -83,7 +83,7 @@ class Day:
     shares: what -> (hits, rows). aucs: (label, column) -> (the AUC of the column alone, and the
     standard error it has where the column says nothing). middles: column of quantities -> median of
     those above 0. constant: columns with the same value in all rows. valued: column -> (rows that
-    have a value, rows). blocks: as `shares`, of blocks of hours: see day_hours.py.
+    have a value, rows). hours: None where no column tells.
     """
 
     split: str
@@ -93,7 +93,7 @@ class Day:
     middles: Mapping[str, float]
     constant: frozenset[str]
     valued: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    blocks: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    hours: day_hours.Hours | None = None
 
 
 def read(
@@ -246,13 +246,13 @@ def _day(
     known = [*features, *(name for name in watched.plain if name in rows)]
     constant = {name for name in known if len(pd.unique(rows[name])) == 1}
     shares = dict(_shares(rows, watched))
-    blocks: dict[str, tuple[float, float]] = {}
+    hours = None
     if watched.time in rows:
         local = rows[watched.time] + int(watched.utc_offset_hours * day_hours.HOUR_MS)
         named = {_rows_with(label, watched): found for label, found in labels.items()}
         at_end = (rows[DAY][0] == end for end in ends)
-        blocks = dict(day_hours.blocks(local, rows[watched.user], named, *at_end))
-    return Day(split, count, shares, aucs, middles, frozenset(constant), blocks=blocks)
+        hours = day_hours.hours(local, rows[watched.user], named, *at_end)
+    return Day(split, count, shares, aucs, middles, frozenset(constant), hours=hours)
 
 
 def _labels(rows: Columns, watched: Watched) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:

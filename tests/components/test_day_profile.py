@@ -168,14 +168,16 @@ def test_hours_are_those_of_the_log_s_clock(ahead, block):
         f"s{n}": columns(day=20220101 + n, time=np.full(8, int(moment) + n * 86_400_000))
         for n in range(3)
     }
-    middle = profile(splits, 1.0, watched)[20220102].blocks
+    middle = profile(splits, 1.0, watched)[20220102].hours
     # Two rows a user: as good as four.
-    assert middle[f"rows from {block}"] == (4, 4)
-    assert middle[f"rows with click from {block}"] == (2, 4)
-    assert middle[f"rows with click that have buy from {block}"] == (2, 4)
+    assert middle.shares(range(8))[f"rows from {block}"] == (4, 4)
+    assert middle.labels == {
+        f"rows with click from {block}": (2, 4),
+        f"rows with click that have buy from {block}": (2, 4),
+    }
 
 
-def test_hours_at_the_log_s_ends_are_left_out_on_its_first_and_last_day_alone():
+def test_hours_at_the_log_s_ends_are_not_whole_on_its_first_and_last_day_alone():
     """Rows at 7:00 and 16:00 of every day."""
     watched = dataclasses.replace(WATCHED, time="time")
     hours = np.array([7, 16] * 4)
@@ -187,17 +189,11 @@ def test_hours_at_the_log_s_ends_are_left_out_on_its_first_and_last_day_alone():
         1.0,
         watched,
     )
-    told = [
-        {what[10:12] for what in day.blocks if what.startswith("rows from")}
-        for day in days.values()
-    ]
-    assert told[0] == {"09", "12", "15", "18", "21"}
-    assert len(told[1]) == 8
-    assert told[2] == {"00", "03", "06", "09", "12"}
+    assert [day.hours.whole for day in days.values()] == [range(3, 8), range(8), range(5)]
 
 
 def test_without_a_clock_there_are_no_hours():
-    assert only().blocks == {}
+    assert only().hours is None
 
 
 def test_a_sample_is_blown_up_to_the_whole():
