@@ -55,10 +55,11 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         for root in ("data", "full"):
             put_back(work, root)
-        for cell in all_cells(work):
-            if cell.name.startswith(tuple(args.only.split(","))):  # "" begins every name
-                done(work, cell)
-        kept = {cell.name: file_of(work, cell) for cell in all_cells(work)}
+        asked = tuple(args.only.split(","))  # "" begins every name
+        wanted = [cell for cell in all_cells(work) if cell.name.startswith(asked)]
+        for cell in wanted:
+            done(work, cell)
+        kept = {cell.name: file_of(work, cell) for cell in wanted}
         cells = {n: json.loads(f.read_text()) for n, f in kept.items() if f.is_file()}
         losses = costs.losses(work / "cells", POISONS, SEEDS)
         limits = margins.limits(recipe_files.load("kuairand"))

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ncs4cvr.components.day_hours import Shares
 from ncs4cvr.components.day_profile import Day
 
 FEWEST_DAYS = 4  # that a day is held against
 CHANCE = 4  # standard errors
 MAD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 FEWER = 0.1  # of the rows have a value
+HOURS = "; is a clock off, or are events or labels of these hours missing?"
 UNIT = 10  # times a quantity's median: another unit, not another day
 
 
@@ -54,14 +56,12 @@ def _counts(day: Day, others: list[Day], where: str, change: float) -> Iterator[
     if far and not usual / change <= day.rows <= usual * change:
         low, high = usual / change, usual * change
         yield f"rows {where}: expected {low:,.0f} to {high:,.0f}; came: {day.rows:,.0f}"
-    for what, (hits, rows) in day.shares.items():
-        known = [h / n for h, n in (o.shares[what] for o in others if what in o.shares) if n]
-        if len(known) < FEWEST_DAYS or not rows:
-            continue
-        share = float(np.median(known))
-        low, high = _at_odds(share, 1 / change), _at_odds(share, change)
-        if _far(hits, rows, share) and not low <= hits / rows <= high:
-            yield f"{what} {where}: expected {low:.2%} to {high:.2%}; came: {hits / rows:.2%}"
+    yield from _odds(day.shares, [other.shares for other in others], where, change)
+    if day.hours:
+        whole = day.hours.whole
+        of_others = [other.hours.shares(whole) for other in others if other.hours]
+        for line in _odds(day.hours.shares(whole), of_others, where, change):
+            yield line + HOURS
     for column, (hits, rows) in day.valued.items():
         known = [h / n for h, n in (o.valued[column] for o in others if column in o.valued)]
         usual = _median(known)
@@ -81,6 +81,18 @@ def _counts(day: Day, others: list[Day], where: str, change: float) -> Iterator[
                 f"{column} {where}: expected a median from {low:.3g} to {high:.3g}; came: "
                 f"{middle:.3g}; is it in another unit?"
             )
+
+
+def _odds(mine: Shares, others: list[Shares], where: str, change: float) -> Iterator[str]:
+    for what, (hits, rows) in mine.items():
+        known = [other[what] for other in others if what in other and other[what][1]]
+        if len(known) < FEWEST_DAYS or not rows:
+            continue
+        share = float(np.median([h / n for h, n in known]))
+        low, high = _at_odds(share, 1 / change), _at_odds(share, change)
+        chance = CHANCE * _error((hits, rows), known)
+        if abs(hits / rows - share) > chance and not low <= hits / rows <= high:
+            yield f"{what} {where}: expected {low:.2%} to {high:.2%}; came: {hits / rows:.2%}"
 
 
 def _aucs(day: Day, others: list[Day], where: str, auc_change: float) -> Iterator[str]:
@@ -132,6 +144,15 @@ def orphans(counts: Mapping[str, Any], first: str, change: float) -> Iterator[st
 def _far(hits: float, rows: float, share: float) -> bool:
     """Whether hits are further from rows * share than chance would have them."""
     return abs(hits - rows * share) > CHANCE * math.sqrt(max(rows * share * (1 - share), 1))
+
+
+def _error(mine: tuple[float, float], others: list[tuple[float, float]]) -> float:
+    """The standard error of a share less the median of others, were they all the same."""
+    hits, rows = np.sum(others, axis=0)
+    common = (mine[0] + hits) / (mine[1] + rows)
+    # A median varies as a mean does of fewer rows; and what is rare, by a row at least.
+    error = math.sqrt(common * (1 - common) * (1 / mine[1] + math.pi / 2 / rows))
+    return max(error, 1 / mine[1])
 
 
 def _at_odds(share: float, times: float) -> float:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from scipy.stats import rankdata
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from ncs4cvr.components import day_hours
 from ncs4cvr.schemas.data_schema import TYPES
 from ncs4cvr.schemas.log import MISSING, Split
 from ncs4cvr.schemas.recipe import Recipe
@@ -37,6 +38,7 @@ class Watched:
 
     A label that others are given need not be looked at itself: it may be a ratio, or learned by
     nothing. plain: keys, clocks and tags, of which no more is asked than whether they stand still.
+    time: milliseconds since 1970 UTC; "" = hours are not looked at.
     """
 
     user: str
@@ -44,6 +46,8 @@ class Watched:
     given: Mapping[str, str]
     features: tuple[str, ...]
     plain: tuple[str, ...] = ()
+    time: str = ""
+    utc_offset_hours: float = 0.0
 
     @property
     def needed(self) -> set[str]:
@@ -68,7 +72,8 @@ class Watched:
         learned = {output.label for output in recipe.outputs} & set(of_log)
         learned |= {of_log[label] for label in learned} & set(of_log)
         given = {label: of_log[label] for label in of_log if label in learned}
-        return Watched(log.user, log.video, given, tuple(features), tuple(plain))
+        clock = log.time, log.utc_offset_hours
+        return Watched(log.user, log.video, given, tuple(features), tuple(plain), *clock)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Day:
     shares: what -> (hits, rows). aucs: (label, column) -> (the AUC of the column alone, and the
     standard error it has where the column says nothing). middles: column of quantities -> median of
     those above 0. constant: columns with the same value in all rows. valued: column -> (rows that
-    have a value, rows).
+    have a value, rows). hours: None where no column tells.
     """
 
     split: str
@@ -88,6 +93,7 @@ class Day:
     middles: Mapping[str, float]
     constant: frozenset[str]
     valued: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    hours: day_hours.Hours | None = None
 
 
 def read(
@@ -139,13 +145,16 @@ def profile(splits: Mapping[str, Columns], share: float, watched: Watched) -> di
         for split, columns in splits.items()
         if columns
     }
-    few = _few(numbers, watched)
+    parts = {split: _days(columns[DAY]) for split, columns in numbers.items()}
+    few = _few(numbers, parts, watched)
+    dates = [int(rows[DAY][part[0]]) for split, rows in numbers.items() for part in parts[split]]
+    ends = min(dates, default=0), max(dates, default=0)
     for split, columns in numbers.items():
         words = {name for name, values in splits[split].items() if values.dtype == object}
-        for part in _days(columns):
+        for part in parts[split]:
             rows = {name: values[part] for name, values in columns.items()}
             pairs = _pairs(splits[split], part, watched)
-            day = _day(split, rows, words, few, watched)
+            day = _day(split, rows, words, few, ends, watched)
             shares = dict(day.shares)
             if before is not None:
                 again = int(np.isin(pairs, before).sum())
@@ -171,22 +180,24 @@ def without_rows(splits: Iterable[Split]) -> dict[int, Day]:
     }
 
 
-def _days(columns: Columns) -> list[np.ndarray]:
+def _days(dates: np.ndarray) -> list[np.ndarray]:
     """The rows of each day, in order."""
-    order = np.argsort(columns[DAY], kind="stable")
-    starts = np.flatnonzero(np.diff(columns[DAY][order], prepend=-1))
+    order = np.argsort(dates, kind="stable")
+    starts = np.flatnonzero(np.diff(dates[order], prepend=-1))
     return np.split(order, starts[1:])
 
 
-def _few(splits: Mapping[str, Columns], watched: Watched) -> set[str]:
+def _few(
+    splits: Mapping[str, Columns], parts: Mapping[str, list[np.ndarray]], watched: Watched
+) -> set[str]:
     """Columns that have a few values on most days.
 
     Each day by itself would not do: a quantity in another unit may have a few values on that day
     alone, and two ways to put values in order are no two days to compare.
     """
     counts: dict[str, list[int]] = {}
-    for columns in splits.values():
-        for part in _days(columns):
+    for split, columns in splits.items():
+        for part in parts[split]:
             for name in set(watched.features) & set(columns):
                 counts.setdefault(name, []).append(len(pd.unique(columns[name][part])))
     return {name for name, found in counts.items() if np.median(found) <= FEW_VALUES}
@@ -206,7 +217,14 @@ def _pairs(columns: Columns, part: np.ndarray, watched: Watched) -> np.ndarray:
     return keys[0] * np.uint64(31) + keys[1]
 
 
-def _day(split: str, rows: Columns, words: set[str], few: set[str], watched: Watched) -> Day:
+def _day(
+    split: str,
+    rows: Columns,
+    words: set[str],
+    few: set[str],
+    ends: tuple[int, int],
+    watched: Watched,
+) -> Day:
     count = len(rows[DAY])
     features = [name for name in watched.features if name in rows]
     aucs, middles = {}, {}
@@ -228,7 +246,13 @@ def _day(split: str, rows: Columns, words: set[str], few: set[str], watched: Wat
     known = [*features, *(name for name in watched.plain if name in rows)]
     constant = {name for name in known if len(pd.unique(rows[name])) == 1}
     shares = dict(_shares(rows, watched))
-    return Day(split, count, shares, aucs, middles, frozenset(constant))
+    hours = None
+    if watched.time in rows:
+        local = rows[watched.time] + int(watched.utc_offset_hours * day_hours.HOUR_MS)
+        named = {_rows_with(label, watched): found for label, found in labels.items()}
+        at_end = (rows[DAY][0] == end for end in ends)
+        hours = day_hours.hours(local, rows[watched.user], named, *at_end)
+    return Day(split, count, shares, aucs, middles, frozenset(constant), hours=hours)
 
 
 def _labels(rows: Columns, watched: Watched) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
@@ -240,12 +264,15 @@ def _labels(rows: Columns, watched: Watched) -> Iterator[tuple[str, tuple[np.nda
 
 def _shares(rows: Columns, watched: Watched) -> Iterator[tuple[str, tuple[int, int]]]:
     for label, (mine, y) in _labels(rows, watched):
-        given = watched.given[label]
-        what = f"rows with {given} that have {label}" if given else f"rows with {label}"
-        yield what, (int(y.sum()), len(mine))
+        yield _rows_with(label, watched), (int(y.sum()), len(mine))
     counts = np.sort(np.unique(rows[watched.user], return_counts=True)[1])
     busiest = counts[-math.ceil(BUSIEST * len(counts)) :]
     yield f"rows of the busiest {BUSIEST:.0%} of the users", (int(busiest.sum()), len(rows[DAY]))
+
+
+def _rows_with(label: str, watched: Watched) -> str:
+    given = watched.given[label]
+    return f"rows with {given} that have {label}" if given else f"rows with {label}"
 
 
 def _by_mean(codes: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from ncs4cvr.schemas.recipe import Recipe
 CHECKS = {
     "rows": ("day_change", "rows of a day, times or part of the others'"),
     "shares": ("day_change", "odds of a share, times or part of the others'"),
+    "hours": ("day_change", "likewise of three hours: their rows of the day's, and labels"),
     "orphans": ("day_change", "root of the odds of conversions without click, times training's"),
     "medians": ("", "median of a quantity, times or part of the others'"),
     "one column": ("day_auc_change", "AUC of a column alone, less the others'"),
@@ -52,21 +53,32 @@ def values(folder: Path, recipe: Recipe) -> dict[str, float]:
     days = day_profile.profile(*day_profile.read(shards, 1, schema, watched), watched)
     counts = data_gate.read_counts(str(last(artifacts / "VideoLogExampleGen/dead_letters")))
 
-    def refused(check: tuple[str, ...], change: float, auc: float = 0) -> bool:
+    def refused(check: str, change: float, auc: float = 0) -> bool:
         lines = day_checks.complaints(days, new, change, auc)
-        return any(line.startswith(check) for line in lines)
+        return any(check in ("", check_of(line)) for line in lines)
 
     return {
-        "rows": smallest(lambda limit: refused(("rows on",), limit)),
-        "shares": smallest(lambda limit: refused(("rows with", "rows of"), limit)),
+        **{
+            check: smallest(lambda limit, check=check: refused(check, limit))
+            for check in ("rows", "shares", "hours")
+        },
         "orphans": smallest(lambda limit: any(day_checks.orphans(counts["events"], first, limit))),
         "medians": medians(days, new),
-        "one column": smallest(lambda limit: refused(("",), 0, limit), 1e-6, 1.0),
+        "one column": smallest(lambda limit: refused("", 0, limit), 1e-6, 1.0),
         **{
             check: max(distance(file) for file in last(artifacts / where).rglob(data_gate.FILE))
             for check, where in HISTOGRAMS.items()
         },
     }
+
+
+def check_of(line: str) -> str:
+    """Which check of shares a complaint is of; "" if of none."""
+    if line.endswith(day_checks.HOURS):
+        return "hours"
+    if line.startswith("rows on"):
+        return "rows"
+    return "shares" if line.startswith(("rows with", "rows of")) else ""
 
 
 def last(folder: Path) -> Path:

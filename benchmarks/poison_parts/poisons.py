@@ -10,6 +10,8 @@ import pandas as pd
 DAY = "2022-05-06"  # the poisoned one; the last blessed model is the day before's
 SEED = 6
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+EAST_MS = 8 * HOUR_MS  # the log's clock is ahead of UTC
 BOTS, CLICKS = 100, 60  # accounts, and clicks of each
 Poison = Callable[[pd.DataFrame, int, np.random.Generator], pd.DataFrame]
 
@@ -81,6 +83,31 @@ def leak(events: pd.DataFrame, day: int, rng: np.random.Generator) -> pd.DataFra
     return events
 
 
+def clock(events: pd.DataFrame, day: int, rng: np.random.Generator) -> pd.DataFrame:
+    """The local time was written as if it were UTC; the column of days stays right."""
+    events.loc[on(events, day), "time_ms"] += EAST_MS
+    return events
+
+
+def late(first: int, last: int) -> Poison:
+    """The conversions of some hours were not joined: none of their rows has one."""
+
+    def spoil(events: pd.DataFrame, day: int, rng: np.random.Generator) -> pd.DataFrame:
+        events.loc[on(events, day) & within(events, first, last), "long_view"] = 0
+        return events
+
+    return spoil
+
+
+def dark(first: int, last: int) -> Poison:
+    """Of some hours nothing came."""
+
+    def spoil(events: pd.DataFrame, day: int, rng: np.random.Generator) -> pd.DataFrame:
+        return events[~(on(events, day) & within(events, first, last))]
+
+    return spoil
+
+
 POISONS: dict[str, tuple[str, Poison]] = {
     "flip5": ("labels flipped in 5 % of the rows", flipped(0.05)),
     "flip20": ("labels flipped in 20 % of the rows", flipped(0.2)),
@@ -93,12 +120,21 @@ POISONS: dict[str, tuple[str, Poison]] = {
     "yesterday": ("the day before again, under the day's date", yesterday),
     "bots": (f"{BOTS * CLICKS:,} clicks by {BOTS} bots, with accounts of users", bots),
     "leak": ("`play_time_ms`, which decides the labels, in `duration_ms`", leak),
+    "clock": ("times eight hours off", clock),
+    "late": ("no conversions from 6:00 to 12:00", late(6, 12)),
+    "dark": ("no events from 12:00 to 18:00", dark(12, 18)),
+    "ended": ("no events from 18:00 on", dark(18, 24)),
 }
 
 
 def on(events: pd.DataFrame, day: int) -> pd.Series:
     """Which rows are of a day (YYYYMMDD)."""
     return events["date"] == day
+
+
+def within(events: pd.DataFrame, first: int, last: int) -> pd.Series:
+    """Which rows are of some hours of their day, by the log's clock."""
+    return ((events["time_ms"] + EAST_MS) % DAY_MS // HOUR_MS).between(first, last - 1)
 
 
 def spoiled(events: pd.DataFrame, name: str, day: int) -> pd.DataFrame:

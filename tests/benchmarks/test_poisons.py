@@ -25,9 +25,9 @@ def events():
             "user_id": rng.integers(0, 300, rows),
             "video_id": rng.integers(0, 500, rows),
             "date": dates,
-            "time_ms": 1_651_363_200_000
+            "time_ms": 1_651_420_800_000  # when the day begins in China
             + (dates - DAY) * 86_400_000
-            + rng.integers(0, 10**7, rows),
+            + rng.integers(0, 86_400_000, rows),
             "is_click": click,
             "long_view": click * rng.integers(0, 2, rows),
             "play_time_ms": rng.integers(0, 10**5, rows),
@@ -74,6 +74,32 @@ def test_a_tenth_and_twice_are_what_they_say(poisons, events):
     }
     assert count["tenth"] == pytest.approx(200, abs=4 * (2000 * 0.1 * 0.9) ** 0.5)
     assert (count["twice"], count["yesterday"]) == (4000, 2000)
+
+
+def hours(events):
+    """By the log's clock, of the rows of the poisoned day."""
+    mine = events[events["date"] == DAY]
+    return (mine["time_ms"] + 8 * 3_600_000) // 3_600_000 % 24
+
+
+def test_a_clock_is_eight_hours_ahead(poisons, events):
+    spoiled = poisons.spoiled(events, "clock", DAY)
+    assert (hours(spoiled) == (hours(events) + 8) % 24).all()
+    assert spoiled["date"].equals(events["date"])
+
+
+def test_what_comes_late_are_the_conversions_of_a_quarter_of_the_day(poisons, events):
+    spoiled, hour = poisons.spoiled(events, "late", DAY), hours(events)
+    lost = spoiled["long_view"] != events["long_view"]
+    converted = events.loc[hour.index, "long_view"] > 0
+    assert (lost[hour.index] == (converted & hour.between(6, 11))).all()
+
+
+@pytest.mark.parametrize(("name", "first", "last"), [("dark", 12, 17), ("ended", 18, 23)])
+def test_events_are_missing_for_a_quarter_of_the_day(poisons, events, name, first, last):
+    spoiled, hour = poisons.spoiled(events, name, DAY), hours(events)
+    gone = events.index.difference(spoiled.index)
+    assert gone.equals(hour.index[hour.between(first, last)])
 
 
 def test_a_resample_keeps_four_fifths_of_the_users_with_all_their_rows(poisons, events):
@@ -156,6 +182,15 @@ def margins():
 def test_the_smallest_limit_is_found_to_a_thousandth(margins):
     assert margins.smallest(lambda limit: limit < 7) == pytest.approx(7, rel=1e-3)
     assert margins.smallest(lambda limit: False) == pytest.approx(1, abs=1e-3)
+
+
+def test_complaints_are_told_apart_by_their_check(margins):
+    from ncs4cvr.components import day_checks
+
+    assert margins.check_of("rows on 2022-01-09: expected") == "rows"
+    assert margins.check_of("rows with click on 2022-01-09: expected") == "shares"
+    assert margins.check_of(f"rows with click from 06:00{day_checks.HOURS}") == "hours"
+    assert margins.check_of("price on 2022-01-09: expected") == ""
 
 
 def a_day(split, middle):

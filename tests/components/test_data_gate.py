@@ -238,10 +238,10 @@ def days(artifacts, tmp_path):
     return artifacts
 
 
-def example(date, row, tab):
+def example(date, row, tab, **more):
     values = {
         "day": 20220100 + date, "user_id": row % 50, "video_id": row + date, "click": row % 2,
-        "buy": row % 4 // 3, "tab": tab,
+        "buy": row % 4 // 3, "tab": tab, **more,
     }  # fmt: skip
     features = {
         name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
@@ -263,6 +263,23 @@ def test_a_new_day_that_did_not_arrive_is_refused(days):
     told = "rows on 2022-01-07: expected 100 to 400; came: 0"
     with pytest.raises(DataRefused, match=told):
         run_gate(days, RECIPE.replace(log=log, day_auc_change=0.0))
+
+
+def test_a_new_day_whose_clock_is_off_is_refused(days, tmp_path):
+    """Rows come at 10:00 and 13:00; on the last day eight hours later."""
+    schema = tmp_path / "schema/schema.pbtxt"
+    schema.write_text(f'{schema.read_text()} feature {{ name: "time_ms" type: INT }}')
+    for split, dates in (("train", range(1, 6)), ("test", (6,))):
+        path = str(tmp_path / f"examples/Split-{split}/part-0.gz")
+        with tf.io.TFRecordWriter(path, "GZIP") as out:
+            for date in dates:
+                for row in range(200):
+                    hour = (10 if row < 100 else 13) + (8 if date == 6 else 0)
+                    time = ((18_992 + date) * 24 + hour) * 3_600_000
+                    out.write(example(date, row, row // 2 % 2, time_ms=time))
+    told = "rows from 09:00 to 12:00 on 2022-01-06: expected 33.33% to 66.67%; came: 0.00%; is a"
+    with pytest.raises(DataRefused, match=told):
+        run_gate(days, RECIPE)
 
 
 def test_days_are_looked_at_only_where_the_recipe_asks_for_it(days):

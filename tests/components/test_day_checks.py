@@ -3,6 +3,7 @@
 import pytest
 
 from ncs4cvr.components.day_checks import complaints, orphans
+from ncs4cvr.components.day_hours import Hours
 from ncs4cvr.components.day_profile import Day
 
 USUAL = {
@@ -47,6 +48,21 @@ def test_the_odds_of_a_share_may_halve_or_double(hits, odd):
 def test_what_chance_does_to_a_few_rows_is_no_complaint():
     # Of 10 rows 4 are expected, with a standard error of 1.5.
     assert lines(shares={"rows with click": (9, 10)}) == []
+
+
+def test_what_chance_does_to_the_others_few_rows_is_no_complaint():
+    """The others have 25 of 50 rows, all days 105 of 150: the error of a share of 100 rows less
+    the others' is the root of .7 x .3 x (1 / 100 + pi / 2 / 50), which is .093."""
+    days = {
+        20220101 + n: Day(**{**USUAL, "shares": {"rows with click": (5, 10)}}) for n in range(5)
+    }
+    odd = Day(**{**USUAL, "split": "test", "shares": {"rows with click": (80, 100)}})
+    assert list(complaints({**days, 20220109: odd}, ("test",), 2.0, 0.05)) == []
+    many = Day(**{**USUAL, "shares": {"rows with click": (50, 100)}})
+    assert (
+        len(list(complaints({**dict.fromkeys(days, many), 20220109: odd}, ("test",), 2.0, 0.05)))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,6 +163,65 @@ def test_a_day_without_rows_is_named_and_no_measure_of_others():
     assert second.startswith("rows on 2022-01-09: expected 5,000 to 20,000")
     del days[20220101]  # three days with rows
     assert [line[:18] for line in complaints(days, ("test",), 2.0, 0.05)] == ["rows on 2022-01-08"]
+
+
+def after_days_of_hours(rows, odd, whole=range(8), change=2.0):
+    """What is said of a test day with rows in blocks of hours, after days with others."""
+    days = {20220101 + n: Day(**USUAL, hours=Hours(rows, range(8), {})) for n in range(5)}
+    days[20220109] = Day(**{**USUAL, "split": "test"}, hours=Hours(odd, whole, {}))
+    return list(complaints(days, ("test",), change, 0.05))
+
+
+EVEN = (1_000,) * 8
+
+
+@pytest.mark.parametrize(("rows", "odd"), [(0, 1), (466, 1), (467, 0), (2_000, 0), (2_001, 1)])
+def test_the_odds_of_three_hours_may_halve_or_double(rows, odd):
+    """Odds of 1 : 7, half and twice of which are the shares 1 / 15 and 2 / 9; the others are 7,000,
+    or 6,533 where these are 467."""
+    rest = (7_000 if rows > 1_000 else 7_000 - 467) / 7
+    found = after_days_of_hours(EVEN, (*[rest] * 6, rows, rest))
+    assert len(found) == odd
+    if odd:
+        came = rows / (7 * rest + rows)
+        assert found[0] == (
+            f"rows from 18:00 to 21:00 on 2022-01-09: expected 6.67% to 22.22%; came: {came:.2%}; "
+            "is a clock off, or are events or labels of these hours missing?"
+        )
+    assert after_days_of_hours(EVEN, (*[rest] * 6, rows, rest), change=0) == []
+
+
+def test_three_hours_with_a_few_rows_are_chance():
+    # Of 40 rows 5 are expected, with a standard error of 2.1.
+    assert after_days_of_hours((5,) * 8, (0, 5, 5, 5, 5, 5, 5, 10)) == []
+
+
+def test_hours_that_have_all_rows_as_always_are_no_complaint():
+    """As in a log whose times are all at midnight."""
+    midnight = (8_000, 0, 0, 0, 0, 0, 0, 0)
+    assert after_days_of_hours(midnight, midnight) == []
+    assert after_days_of_hours(midnight, midnight, whole=range(0)) == []
+
+
+def test_the_day_on_which_a_log_ends_is_held_against_the_same_hours():
+    """At 14:00, after 4 2/3 of 8 even blocks: of the others' days' rows each had an eighth, now it
+    has more than a fifth; of the whole hours it has a quarter, as theirs."""
+    assert after_days_of_hours(EVEN, (*EVEN[:4], 667, 0, 0, 0), whole=range(4)) == []
+    lines = after_days_of_hours(EVEN, (1_000, 0, 1_000, 1_000, 667, 0, 0, 0), whole=range(4))
+    assert [line[:24] for line in lines] == ["rows from 03:00 to 06:00"]
+
+
+def test_a_label_that_came_late_is_named_with_its_hours():
+    """The odds are 4 : 1 on the other days, and 1.5 : 1 on the last."""
+    what = "rows with click that have buy from 06:00 to 09:00"
+    days = {
+        20220101 + n: Day(**USUAL, hours=Hours(EVEN, range(8), {what: (800, 1_000)}))
+        for n in range(5)
+    }
+    late = Hours(EVEN, range(8), {what: (600, 1_000)})
+    days[20220109] = Day(**{**USUAL, "split": "test"}, hours=late)
+    (line,) = complaints(days, ("test",), 2.0, 0.05)
+    assert line.startswith(f"{what} on 2022-01-09: expected 66.67% to 88.89%; came: 60.00%; is a ")
 
 
 def test_what_the_others_do_not_have_is_not_compared():

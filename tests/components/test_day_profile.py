@@ -50,6 +50,7 @@ def test_labels_and_number_features_of_a_recipe_are_watched_keys_clocks_and_list
     assert {"tab", "duration_ms", "user_click_rate", "music_type"} <= set(watched.features)
     assert not {"user_id", "video_id", "time_ms", "tag", "history_video"} & set(watched.features)
     assert set(watched.plain) == {"user_id", "video_id", "time_ms", "tag"}
+    assert (watched.time, watched.utc_offset_hours) == ("time_ms", 8)
 
 
 def test_rows_and_shares_are_counted_on_the_rows_where_they_count():
@@ -156,6 +157,43 @@ def test_days_are_told_apart_and_pairs_of_the_day_before_are_found_again():
     days = profile({"train": mixed, "test": other}, 1.0, WATCHED)
     assert days[20220103].split == "test"
     assert days[20220103].shares["rows with a user and a video of the day before"] == (0, 8)
+
+
+@pytest.mark.parametrize(("ahead", "block"), [(0, "15:00 to 18:00"), (8, "00:00 to 03:00")])
+def test_hours_are_those_of_the_log_s_clock(ahead, block):
+    """16:45 UTC on 2022-01-01, 18,993 days after 1970, is 00:45 of the next day in China."""
+    watched = dataclasses.replace(WATCHED, time="time", utc_offset_hours=ahead)
+    moment = (18_993 * 24 + 16.75) * 3_600_000
+    splits = {
+        f"s{n}": columns(day=20220101 + n, time=np.full(8, int(moment) + n * 86_400_000))
+        for n in range(3)
+    }
+    middle = profile(splits, 1.0, watched)[20220102].hours
+    # Two rows a user: as good as four.
+    assert middle.shares(range(8))[f"rows from {block}"] == (4, 4)
+    assert middle.labels == {
+        f"rows with click from {block}": (2, 4),
+        f"rows with click that have buy from {block}": (2, 4),
+    }
+
+
+def test_hours_at_the_log_s_ends_are_not_whole_on_its_first_and_last_day_alone():
+    """Rows at 7:00 and 16:00 of every day."""
+    watched = dataclasses.replace(WATCHED, time="time")
+    hours = np.array([7, 16] * 4)
+    days = profile(
+        {
+            f"s{n}": columns(day=20220101 + n, time=((18_993 + n) * 24 + hours) * 3_600_000)
+            for n in range(3)
+        },
+        1.0,
+        watched,
+    )
+    assert [day.hours.whole for day in days.values()] == [range(3, 8), range(8), range(5)]
+
+
+def test_without_a_clock_there_are_no_hours():
+    assert only().hours is None
 
 
 def test_a_sample_is_blown_up_to_the_whole():
