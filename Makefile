@@ -51,7 +51,7 @@ test: env
 e2e: env
 	@if command -v npm; then npm --prefix tests/serving/node ci --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm on PATH: the tests of the server in Node will be skipped"; fi
-	$(bin)/pytest tests/e2e tests/serving tests/models/test_together.py $(ARGS)
+	$(bin)/pytest tests/e2e tests/serving tests/models/together/test_together.py $(ARGS)
 
 faults: env
 	$(bin)/pytest -m faults tests/faults --table docs/reliability.md $(ARGS)
@@ -60,7 +60,7 @@ image-check:
 	tests/compat/image-in-trixie $(ARGS)
 
 nightly: env
-	NCS4CVR_HOSTILE_ROWS=50000 $(bin)/pytest tests/components/test_hostile_rows.py $(ARGS)
+	NCS4CVR_HOSTILE_ROWS=50000 $(bin)/pytest tests/components/log/test_hostile_rows.py $(ARGS)
 
 messages: env
 	$(bin)/pytest tests/pipeline/test_messages.py --messages docs/messages.md $(ARGS)

@@ -9,14 +9,25 @@ from setuptools import setup
 PACKAGE_DIR = {
     "ncs4cvr.schemas": "schemas",
     "ncs4cvr.models": "models",
+    "ncs4cvr.models.days": "models/days",
+    "ncs4cvr.models.evaluation": "models/evaluation",
+    "ncs4cvr.models.layers": "models/layers",
+    "ncs4cvr.models.learning": "models/learning",
     "ncs4cvr.models.packed": "models/packed",
+    "ncs4cvr.models.pruning": "models/pruning",
+    "ncs4cvr.models.serving": "models/serving",
+    "ncs4cvr.models.together": "models/together",
     "ncs4cvr.components": "components",
+    "ncs4cvr.components.log": "components/log",
     "ncs4cvr.pipeline": "pipeline",
     "ncs4cvr.pipeline.commands": "pipeline/commands",
+    "ncs4cvr.pipeline.init": "pipeline/init",
     "ncs4cvr.pipeline.kit": "pipeline/kit",
     "ncs4cvr.pipeline.kubeflow": "pipeline/kubeflow",
     "ncs4cvr.pipeline.recipes": "pipeline/recipes",
     "ncs4cvr.pipeline.report": "pipeline/report",
+    "ncs4cvr.pipeline.run": "pipeline/run",
+    "ncs4cvr.pipeline.serving": "pipeline/serving",
 }
 
 README = Path(__file__).with_name("README.md")

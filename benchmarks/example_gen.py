@@ -60,7 +60,7 @@ def run_one(folder: Path) -> None:
 
     import apache_beam as beam
 
-    from ncs4cvr.components.log_pipeline import write_examples
+    from ncs4cvr.components.log.log_pipeline import write_examples
     from ncs4cvr.pipeline.recipes.kuairand import RECIPE
 
     names = dict(zip(("events", "users", "videos", "history"), FILES, strict=True))

@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
-    from ncs4cvr.components.plan import BUCKET_ROWS
+    from ncs4cvr.components.log.plan import BUCKET_ROWS
     from ncs4cvr.pipeline.recipes.kuairand import RECIPE
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

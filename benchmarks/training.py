@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
 
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
-    from ncs4cvr.models.network import SHARINGS
+    from ncs4cvr.models.layers.network import SHARINGS
     from ncs4cvr.schemas import recipe as recipes
     from training_parts import profiling
 
@@ -115,7 +115,7 @@ def open_run(args: argparse.Namespace, workers=None):
     """(recipe, vocabulary sizes, batches of the training split) of a finished run."""
     import tensorflow_transform as tft
 
-    from ncs4cvr.models.batches import Batches
+    from ncs4cvr.models.learning.batches import Batches
     from ncs4cvr.models.preprocessing import vocabulary_sizes
     from ncs4cvr.pipeline import recipe_files
 
@@ -131,9 +131,10 @@ def build(recipe, sizes, batch, name: str):
     """A model ready to train; ncs4cvr under random tickets of the default density."""
     import numpy as np
 
-    from ncs4cvr.models import network, starts
-    from ncs4cvr.models.sharing import set_ticket
-    from ncs4cvr.models.towers import EntireSpace
+    from ncs4cvr.models.layers import network
+    from ncs4cvr.models.layers.sharing import set_ticket
+    from ncs4cvr.models.layers.towers import EntireSpace
+    from ncs4cvr.models.pruning import starts
 
     class TwoTowers(EntireSpace):
         """Two plain dense towers on one trunk, each with its own task's loss."""

@@ -69,7 +69,7 @@ def main() -> None:
 
 def rate(way: str, batch: int, tickets: bool, table: int) -> dict:
     """What the chief of the workers measured, in processes of their own."""
-    from ncs4cvr.models import launch
+    from ncs4cvr.models.together import launch
 
     configs = [""] if way == ONE else launch.loopback(2)
     ways = [f"--set=distribution={way}", f"--set=batch_size={batch}", f"--table={table}"]
@@ -98,10 +98,11 @@ def measure(args: argparse.Namespace) -> dict:
     """One worker: joins the others, then times the training loop."""
     from training import artifacts, open_run
 
-    from ncs4cvr.models import starts, training
-    from ncs4cvr.models.sharing import set_ticket
-    from ncs4cvr.models.tickets import Tickets
-    from ncs4cvr.models.workers import assemble
+    from ncs4cvr.models.layers.sharing import set_ticket
+    from ncs4cvr.models.learning import training
+    from ncs4cvr.models.pruning import starts
+    from ncs4cvr.models.pruning.tickets import Tickets
+    from ncs4cvr.models.together.workers import assemble
     from ncs4cvr.pipeline import recipe_files
 
     recipe = recipe_files.load(args.recipe, tuple(args.set))

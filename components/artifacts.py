@@ -15,7 +15,7 @@ WHY_NOT = "why_not_pushed"
 
 
 class TaskTickets(Artifact):
-    """One lottery ticket per task: `tickets.npz` and `tickets.json` (ncs4cvr.models.tickets)."""
+    """One lottery ticket per task: `tickets.npz` and `tickets.json` (models/pruning/tickets.py)."""
 
     TYPE_NAME = "TaskTickets"
 

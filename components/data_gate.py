@@ -15,7 +15,7 @@ from tfx.utils import io_utils
 
 from ncs4cvr.components import day_checks, day_profile
 from ncs4cvr.components.artifacts import DeadLetters
-from ncs4cvr.components.report import check_written
+from ncs4cvr.components.log.report import check_written
 from ncs4cvr.schemas.data_schema import describe
 from ncs4cvr.schemas.recipe import Recipe
 

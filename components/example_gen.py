@@ -15,8 +15,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from ncs4cvr.components.artifacts import DeadLetters
-from ncs4cvr.components.log_pipeline import write_examples
-from ncs4cvr.components.row_checks import check_rows
+from ncs4cvr.components.log.log_pipeline import write_examples
+from ncs4cvr.components.log.row_checks import check_rows
 from ncs4cvr.schemas.checks import from_plain
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Log

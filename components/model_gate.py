@@ -36,8 +36,8 @@ def ModelGate(
     """Blesses a model that keeps the recipe's gates on a split, and says why or why not.
 
     Scores the split's rows with the exported model and, where there is one, with the last blessed
-    model. Intervals are of 95 %, from a bootstrap over users (ncs4cvr.models.intervals). `blessing`
-    gets `verdict.json`; what cannot be known is null:
+    model. Intervals are of 95 %, from a bootstrap over users (models/evaluation/intervals.py).
+    `blessing` gets `verdict.json`; what cannot be known is null:
 
       verdict: `blessed`; `first model`: blessed, but there was nothing to compare it with;
         `not blessed`; `too few to judge`: no gate failed, but one had too few rows of a class.
@@ -73,7 +73,7 @@ def ModelGate(
     Raises:
       ValueError: a column that is needed is not in the schema.
     """
-    from ncs4cvr.models.verdict import NOT_BLESSED, verdict
+    from ncs4cvr.models.evaluation.verdict import NOT_BLESSED, verdict
     from ncs4cvr.schemas.recipe import Recipe
 
     parsed = Recipe.from_json(recipe)
@@ -110,7 +110,7 @@ def scored(recipe: Any, files: list[str], schema: schema_pb2.Schema, signatures:
     Returns:
       rows, and per model output -> [rows].
     """
-    from ncs4cvr.models.verdict import Rows
+    from ncs4cvr.models.evaluation.verdict import Rows
 
     labels = {output.label for output in recipe.outputs}
     labels |= {task.given for task in recipe.tasks if task.given}

@@ -22,7 +22,8 @@ from ncs4cvr.components.artifacts import MODEL_ID
 from ncs4cvr.schemas.log import MISSING
 
 REPORT = "serving_check.json"
-RECORDED = "recorded.npz"  # ncs4cvr.models.recording.FILE: importing it would load all model code
+#: models/serving/recording.py has it as FILE: importing that would load all model code.
+RECORDED = "recorded.npz"
 EXACT = 1e-6  # probability; what a lossless export may differ by, and any export from itself
 #: But where products are rounded to bfloat16: `rank` adds up what `predict` multiplies at once, and
 #: sparse layers, of other batch sizes, do not round. As wide as the exporter's own check.
@@ -53,7 +54,7 @@ def ServingCheck(
 
     Args:
       model: the Trainer's.
-      model_run: the Trainer's, with the recorded requests (ncs4cvr.models.recording).
+      model_run: the Trainer's, with the recorded requests (ncs4cvr.models.serving.recording).
       blessing: `blessed` 1 or 0, and the model's id.
       exact: 1 where the export is lossless: answers may differ by 1e-6 from the trainer's.
       bf16: 1 where layers may be computed in bfloat16: signatures and batch sizes may then differ

@@ -1,7 +1,7 @@
 """What ServingCheck starts as a process of its own: loads a SavedModel and replays requests.
 
 `python -I serving_replay.py JOB` with JOB as JSON: `model` and `recorded` (paths, see
-ncs4cvr.models.recording), `missing` (ncs4cvr.schemas.log.MISSING), `exact`, `out` (a folder that
+models/serving/recording.py), `missing` (schemas/log.py's MISSING), `exact`, `out` (a folder that
 gets answers.npz, measured.json and warmup). Imports nothing of ours, and hides it from all else.
 """
 

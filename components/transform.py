@@ -62,8 +62,8 @@ class TransformSpec(types.ComponentSpec):
 class Transform(base_component.BaseComponent):
     """Learns vocabularies, boundaries and scales from the training split; writes no rows.
 
-    Training transforms what it reads: see models/batches.py. TFX's cache of analyses is off: it
-    pays only where files of earlier days come again.
+    Training transforms what it reads: see models/learning/batches.py. TFX's cache of analyses is
+    off: it pays only where files of earlier days come again.
 
     Args:
       examples, schema: as for TFX's Transform.

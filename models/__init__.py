@@ -1,4 +1,17 @@
-"""Tensors: interests x interactions x sharing x heads, ticket search, training and export."""
+"""Tensors: interests x interactions x sharing x heads, ticket search, training and export.
+
+TFX calls preprocessing.py and trainer.py; a further worker of a training is worker.py. The rooms,
+each of which may import those above it:
+
+    together    several processes and devices that train one model
+    layers      what a model is made of
+    evaluation  metrics, their intervals, and the verdict on a model
+    learning    batches, steps, the training loop
+    pruning     the ticket search, and tickets; the arithmetic of masks is sparsity.py
+    packed      tickets over one value table, decoded at load
+    days        from an earlier day's model to today's
+    serving     the exported model
+"""
 
 import tensorflow as tf
 import tf_keras

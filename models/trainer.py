@@ -15,24 +15,18 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models import (
-    launch,
-    lottery,
-    recording,
-    renewal,
-    soft_labels,
-    starts,
-    trained,
-    training,
-    warm,
-)
-from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.export import export
+from ncs4cvr.models.days import renewal, trained, warm
+from ncs4cvr.models.learning import training
+from ncs4cvr.models.learning.batches import Batches
+from ncs4cvr.models.learning.ranker import Ranker
 from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
-from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.soft_labels import SoftLabels
-from ncs4cvr.models.tickets import FACTS, MODEL, Tickets
-from ncs4cvr.models.workers import Workers, alone, assemble
+from ncs4cvr.models.pruning import lottery, soft_labels, starts
+from ncs4cvr.models.pruning.soft_labels import SoftLabels
+from ncs4cvr.models.pruning.tickets import FACTS, MODEL, Tickets
+from ncs4cvr.models.serving import recording
+from ncs4cvr.models.serving.export import export
+from ncs4cvr.models.together import launch
+from ncs4cvr.models.together.workers import Workers, alone, assemble
 from ncs4cvr.schemas.recipe import Recipe
 
 log = logging.getLogger("ncs4cvr")

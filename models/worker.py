@@ -1,4 +1,4 @@
-"""One of several workers: `python -m ncs4cvr.models.worker`, as models/launch.py starts it.
+"""One of several workers: `python -m ncs4cvr.models.worker`; models/together/launch.py starts it.
 
 Reads the job, a line of JSON, from standard input, ends when that pipe closes, and writes a line of
 JSON for every word to people and for an error; all else that it prints goes to standard error.

@@ -14,9 +14,9 @@ from pathlib import Path
 from packaging.requirements import Requirement  # TFX brings it
 
 from ncs4cvr.components import checksums, retention, versions
-from ncs4cvr.pipeline import lock, recovery
 from ncs4cvr.pipeline.code_version import installed
 from ncs4cvr.pipeline.commands.runs import run_folders
+from ncs4cvr.pipeline.run import lock, recovery
 
 FREE_GB = 2.0  # the default run needs about .5 GB
 

@@ -25,9 +25,9 @@ from ncs4cvr.components.artifacts import MODEL_ID, TaskTickets
 from ncs4cvr.components.data_gate import PASSED, DataBlessing, DataGate
 from ncs4cvr.components.example_gen import VideoLogExampleGen
 from ncs4cvr.components.latest_passed import LastRun, LatestPassed
+from ncs4cvr.components.log.readers import fingerprint
 from ncs4cvr.components.model_gate import ModelGate
 from ncs4cvr.components.pusher import Pusher
-from ncs4cvr.components.readers import fingerprint
 from ncs4cvr.components.serving_check import ServingCheck
 from ncs4cvr.components.ticket_search import TicketSearch
 from ncs4cvr.components.trainer import Trainer

@@ -81,7 +81,7 @@ class Recipe:
     soft_labels: Literal["off", "rounds"] = (
         "off"  # rounds: joint training learns what the search's rounds say on average
     )
-    control: str = ""  # a control instead of the found tickets: see models/controls.py
+    control: str = ""  # a control instead of the found tickets: see models/pruning/controls.py
 
     # export
     weights: Literal["f32", "bf16"] = "f32"  # of the tickets; f32 loses nothing

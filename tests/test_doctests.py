@@ -1,7 +1,7 @@
 """The examples in docstrings run.
 
-`--doctest-modules` would import `models/losses.py` as `models.losses`, a second copy beside
-`ncs4cvr.models.losses` whose Keras registrations collide with the first; so they run from here.
+`--doctest-modules` would import `models/layers/losses.py` a second time, by another name, and its
+Keras registrations would collide with those of the first; so they run from here.
 """
 
 import doctest

@@ -16,6 +16,18 @@ MAY_IMPORT = {
     # The pipeline names model code by dotted strings, so compiling a DAG loads none of it.
     "pipeline": {"schemas", "components", "pipeline"},
 }
+#: Each may import those above it, and the files below all; models/trainer.py may import all.
+ROOMS_OF_MODELS = [
+    "together",
+    "layers",
+    "evaluation",
+    "learning",
+    "pruning",
+    "packed",
+    "days",
+    "serving",
+]
+FILES_BELOW = ["analyzers", "preprocessing", "sparsity"]
 
 
 def imported_modules(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -67,7 +79,7 @@ def test_imports_go_one_way(room):
 @pytest.mark.parametrize(
     ("source", "module"),
     [
-        ("import ncs4cvr.models.losses", "ncs4cvr.schemas.features"),
+        ("import ncs4cvr.models.layers.losses", "ncs4cvr.schemas.features"),
         ("from ncs4cvr import pipeline", "ncs4cvr.components.example_gen"),
         ("def f():\n    from ..models import losses", "ncs4cvr.pipeline.dag"),
         ("from ...models.losses import bce", "ncs4cvr.pipeline.recipes.kuairand"),
@@ -76,6 +88,21 @@ def test_imports_go_one_way(room):
 )
 def test_a_wrong_direction_is_found(source, module):
     assert wrong_imports(source, module)
+
+
+@pytest.mark.parametrize("room", [*FILES_BELOW, *ROOMS_OF_MODELS])
+def test_rooms_of_models_import_those_above_them(room):
+    order = [*FILES_BELOW, *ROOMS_OF_MODELS]
+    allowed = order[: order.index(room) + 1]
+    folder = ROOT / "models"
+    wrong = []
+    for path in sorted((folder / room).glob("*.py")) or [folder / f"{room}.py"]:
+        module = f"ncs4cvr.models.{room}.{path.stem}"
+        for line, name in imported_modules(path.read_text(encoding="utf-8"), module, False):
+            package, _, rest = name.partition(".models.")
+            if package == "ncs4cvr" and rest.split(".")[0] not in allowed:
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {name}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_importing_the_pipeline_loads_no_model_code():

@@ -12,12 +12,23 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "models", "components", "pipeline")
 PACKAGES = (
     *FOLDERS,
+    "models/days",
+    "models/evaluation",
+    "models/layers",
+    "models/learning",
     "models/packed",
+    "models/pruning",
+    "models/serving",
+    "models/together",
+    "components/log",
     "pipeline/commands",
+    "pipeline/init",
     "pipeline/kit",
     "pipeline/kubeflow",
     "pipeline/recipes",
     "pipeline/report",
+    "pipeline/run",
+    "pipeline/serving",
 )
 
 

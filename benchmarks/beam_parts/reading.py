@@ -13,7 +13,7 @@ def measured(record: Any, split: str) -> dict[str, float]:
     """A pass over a split of a run's examples, from files: rows, wall and processor seconds."""
     import tensorflow_transform as tft
 
-    from ncs4cvr.models import batches
+    from ncs4cvr.models.learning import batches
 
     made = record.components()
     (examples,) = made["VideoLogExampleGen"].outputs["examples"]
@@ -47,8 +47,8 @@ def part(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "## Reading in training\n"
     yield prose(
         """Transform learns from the rows and writes none of them: training transforms what it reads
-        (models/batches.py), without Beam. A pass over the training split, from files, after one
-        that built the graph:"""
+        (models/learning/batches.py), without Beam. A pass over the training split, from files,
+        after one that built the graph:"""
     )
     head = ["log", "rows", "seconds", "processor seconds", "rows/s", "processor µs a row"]
     yield table(head, rows)

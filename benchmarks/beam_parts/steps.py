@@ -46,9 +46,10 @@ def run(log: Path, folder: Path, last: str, settings: Sequence[str], here: bool)
 
     here: whether Beam's steps run in this process, whose stacks then tell where the time goes.
     """
-    from ncs4cvr.pipeline import local, recipe_files
-    from ncs4cvr.pipeline.meter import Meter
-    from ncs4cvr.pipeline.run_record import RunRecord
+    from ncs4cvr.pipeline import recipe_files
+    from ncs4cvr.pipeline.run import local
+    from ncs4cvr.pipeline.run.meter import Meter
+    from ncs4cvr.pipeline.run.run_record import RunRecord
 
     recipe = recipe_files.load(RECIPE, (), tuple(settings))
     files = {name: f"{log}/{name}-*.parquet" for name in FILES}

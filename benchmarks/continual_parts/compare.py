@@ -109,7 +109,7 @@ def interval_of_mean(of: Sequence[tuple[Mapping, Mapping]], output: str) -> list
     """
     import numpy as np
 
-    from ncs4cvr.models.intervals import all_draws, interval, measure
+    from ncs4cvr.models.evaluation.intervals import all_draws, interval, measure
 
     label, clicked = OUTPUTS[output]
     everybody = np.unique(np.concatenate([fresh["user"] for _, fresh in of]))

@@ -76,7 +76,7 @@ def outcome(folder: Path, told: Json) -> Json:
 
     Of refused data there is only why: what else lies there is of an earlier day.
     """
-    from ncs4cvr.pipeline import history
+    from ncs4cvr.pipeline.run import history
 
     if told["status"] == REFUSED:
         return {"auc": {}, "why": [history.read(folder)[-1]["why"]]}
@@ -103,7 +103,7 @@ def outcome(folder: Path, told: Json) -> Json:
 
 def newest(folder: Path, output: str) -> Path:
     """A component's newest artifact."""
-    from ncs4cvr.pipeline.run_folder import newest_artifact
+    from ncs4cvr.pipeline.run.run_folder import newest_artifact
 
     return newest_artifact(folder, output)
 

@@ -10,7 +10,7 @@ import numpy as np
 from poison_parts.margins import last
 from sklearn.metrics import roc_auc_score
 
-from ncs4cvr.models.intervals import all_draws, interval, measure
+from ncs4cvr.models.evaluation.intervals import all_draws, interval, measure
 
 Scores = dict[str, np.ndarray]
 TASKS = {"ctr": "click", "cvr": "conversion"}

@@ -41,7 +41,7 @@ def values(folder: Path, recipe: Recipe) -> dict[str, float]:
       folder: of the recipe's runs.
       recipe: what was run.
     """
-    from ncs4cvr.components import data_gate  # with it comes TFX, which takes seconds
+    from ncs4cvr.components import data_gate
 
     artifacts = folder / "artifacts"
     schema = data_schema.read(str(next((folder / "schemas").glob("*.pbtxt"))))

@@ -15,12 +15,13 @@ from poison_parts import margins
 from poison_parts.poisons import DAY, resampled, spoiled
 
 from ncs4cvr.components.data_gate import DataRefused
-from ncs4cvr.components.records import LogError
-from ncs4cvr.pipeline import interruption, local, recipe_files
+from ncs4cvr.components.log.records import LogError
+from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.cli import main as ncs4cvr
 from ncs4cvr.pipeline.display import Display, chatter_to
-from ncs4cvr.pipeline.meter import Meter
-from ncs4cvr.pipeline.run_record import RunRecord
+from ncs4cvr.pipeline.run import interruption, local
+from ncs4cvr.pipeline.run.meter import Meter
+from ncs4cvr.pipeline.run.run_record import RunRecord
 from ncs4cvr.schemas.log import Split
 from ncs4cvr.schemas.recipe import Recipe
 from ncs4cvr.schemas.tasks import Gate

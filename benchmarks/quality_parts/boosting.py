@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ncs4cvr.models import metrics, training
+from ncs4cvr.models.evaluation import metrics
+from ncs4cvr.models.learning import training
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts.cells import Cell
 from quality_parts.data import Rows

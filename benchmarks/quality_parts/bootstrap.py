@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ncs4cvr.models.intervals import REPLICATES, SEED, user_draws
-from ncs4cvr.models.metrics import weighted_auc
+from ncs4cvr.models.evaluation.intervals import REPLICATES, SEED, user_draws
+from ncs4cvr.models.evaluation.metrics import weighted_auc
 
 
 def seed_draws(seeds: int, replicates: int = REPLICATES, seed: int = SEED) -> np.ndarray:

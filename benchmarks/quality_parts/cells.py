@@ -126,7 +126,7 @@ def code_digest() -> str:
     It is taken from the syntax trees without docstrings, so that comments, layout and explanations
     may change. TensorFlow's, NumPy's and LightGBM's versions count, too.
     """
-    files = {**sources("ncs4cvr.models.lottery"), **{n: HERE / n for n in OWN_CODE}}
+    files = {**sources("ncs4cvr.models.pruning.lottery"), **{n: HERE / n for n in OWN_CODE}}
     digest = hashlib.sha256()
     for library in LIBRARIES:
         digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())

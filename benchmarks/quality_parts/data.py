@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.learning.batches import Batches
 from ncs4cvr.models.preprocessing import vocabulary_sizes
-from ncs4cvr.models.raw_columns import raw_spec
+from ncs4cvr.models.serving.raw_columns import raw_spec
 from ncs4cvr.pipeline.recipe_parts import for_transform
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import finished

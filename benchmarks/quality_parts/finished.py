@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ncs4cvr.pipeline.run_folder import last_finished
+from ncs4cvr.pipeline.run.run_folder import last_finished
 
 
 class NoRun(Exception):

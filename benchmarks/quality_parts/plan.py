@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ncs4cvr.models.network import parents
-from ncs4cvr.models.warm import SEARCH
+from ncs4cvr.models.days.warm import SEARCH
+from ncs4cvr.models.layers.network import parents
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import sizes
 from quality_parts.cells import Cell

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ncs4cvr.models import metrics
+from ncs4cvr.models.evaluation import metrics
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts.bootstrap import difference, replicated_aucs
 from quality_parts.cells import SPLITS, Cell

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ncs4cvr.models import metrics
+from ncs4cvr.models.evaluation import metrics
 from ncs4cvr.schemas.recipe import Recipe
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.trunk import Trunk
+from ncs4cvr.models.layers.trunk import Trunk
+from ncs4cvr.models.learning.ranker import Ranker
 from ncs4cvr.schemas.recipe import Recipe
 
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")

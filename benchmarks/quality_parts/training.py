@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ncs4cvr.models import lottery, soft_labels, sparsity, starts, training
-from ncs4cvr.models.batches import Batches
-from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.soft_labels import SoftLabels
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models import sparsity
+from ncs4cvr.models.learning import training
+from ncs4cvr.models.learning.batches import Batches
+from ncs4cvr.models.learning.ranker import Ranker
+from ncs4cvr.models.pruning import lottery, soft_labels, starts
+from ncs4cvr.models.pruning.soft_labels import SoftLabels
+from ncs4cvr.models.pruning.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import sizes
 from quality_parts.cells import SPLITS, Cell

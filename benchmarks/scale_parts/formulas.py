@@ -17,7 +17,7 @@ WARM = 6  # with warm_start
 WRITTEN = 3  # more, while the result is written
 WRITTEN_CUT = 2  # the same of the first worker's, where the table is cut among all
 SEARCHED = 7  # the common start's values; and for each of two tasks the values, two moments
-#: Rings in which embedding rows travel (models/exchange.py).
+#: Rings in which embedding rows travel (models/together/exchange.py).
 WHOLE = 1  # the sums of their gradients
 CUT = 2  # and before that their values, where a table is cut among the workers
 

@@ -84,8 +84,8 @@ def network(t: Training, ask: Ask, ids: int) -> Iterator[str]:
         for rings in (formulas.WHOLE, formulas.CUT)
     )
     yield prose(
-        f"""**Network** (models/exchange.py). Computed for n = {count} workers with {t.batch:,}
-        examples each, for each worker and step:"""
+        f"""**Network** (models/together/exchange.py). Computed for n = {count} workers with
+        {t.batch:,} examples each, for each worker and step:"""
     )
     for line in (
         f"""dense gradients in a ring: 2 (n - 1) / n x {formulas.FLOAT} bytes x {t.dense:,} dense

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ncs4cvr.models import lottery, sharing, sparsity, starts, training
+from ncs4cvr.models import sparsity
+from ncs4cvr.models.layers import sharing
+from ncs4cvr.models.learning import training
 from ncs4cvr.models.packed.asset import Layer, Towers
 from ncs4cvr.models.packed.layers import masked_layers
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.pruning import lottery, starts
+from ncs4cvr.models.pruning.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts import cells
 from quality_parts.data import Data

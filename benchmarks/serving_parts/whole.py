@@ -9,9 +9,9 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from ncs4cvr.components.serving_replay import FEEDS, Model
-from ncs4cvr.models import trained
-from ncs4cvr.models.export_again import export_again
-from ncs4cvr.models.metrics import own_rows
+from ncs4cvr.models.days import trained
+from ncs4cvr.models.evaluation.metrics import own_rows
+from ncs4cvr.models.serving.export_again import export_again
 from ncs4cvr.schemas.log import MISSING
 from ncs4cvr.schemas.recipe import Recipe
 from serving_parts import cpp, variants

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from ncs4cvr.models.ranker import Ranker
+from ncs4cvr.models.learning.ranker import Ranker
 
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 TRUNK = re.compile(r"(^|/)(trunk_\d+|dot_interaction_gradient)(_\d+)?/")

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ncs4cvr.models import lottery, soft_labels, starts, training
-from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.learning import training
+from ncs4cvr.models.learning.batches import Batches
+from ncs4cvr.models.learning.ranker import Ranker
 from ncs4cvr.models.preprocessing import vocabulary_sizes
-from ncs4cvr.models.ranker import Ranker
-from ncs4cvr.models.soft_labels import SoftLabels
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.pruning import lottery, soft_labels, starts
+from ncs4cvr.models.pruning.soft_labels import SoftLabels
+from ncs4cvr.models.pruning.tickets import Tickets
 from ncs4cvr.schemas.recipe import Recipe
 from warm_start_parts.days import Days
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models.batches import DAY, Batches
+from ncs4cvr.models.learning.batches import DAY, Batches
 from ncs4cvr.schemas.recipe import Recipe
 from quality_parts.data import BLOCK, Data, NoRun
 

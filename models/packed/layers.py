@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ncs4cvr.models.learning.ranker import Ranker
 from ncs4cvr.models.packed.asset import Layer
-from ncs4cvr.models.ranker import Ranker
 
 
 def masked_layers(model: Ranker, split: tuple[list[int], list[int]]) -> list[list[Layer]]:

@@ -8,12 +8,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncs4cvr.pipeline import history, lock, recipe_files
+from ncs4cvr.pipeline import recipe_files
 from ncs4cvr.pipeline.commands.runs import aligned
+from ncs4cvr.pipeline.run import history, lock
 from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 if TYPE_CHECKING:
-    from ncs4cvr.pipeline.cleaning import Plan
+    from ncs4cvr.pipeline.run.cleaning import Plan
 
 DOES = "remove artifacts that no later run needs"
 EXAMPLE = """example:
@@ -70,7 +71,7 @@ def _clean(folder: Path, keep: int, dry_run: bool) -> None:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from ncs4cvr.pipeline import cleaning, recovery
+        from ncs4cvr.pipeline.run import cleaning, recovery
 
         try:
             if wrong := recovery.database_damage(folder):
@@ -108,6 +109,6 @@ def told(what: Plan) -> list[tuple[str, ...]]:
 
 
 def _row(name: str, paths: set[Path]) -> tuple[str, ...]:
-    from ncs4cvr.pipeline.cleaning import size
+    from ncs4cvr.pipeline.run.cleaning import size
 
     return name, f"{len(paths):,}", f"{size(paths) / 1e6:,.1f}"

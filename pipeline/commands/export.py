@@ -8,7 +8,7 @@ import os
 import typing
 from pathlib import Path
 
-from ncs4cvr.pipeline.run_folder import newest_artifact
+from ncs4cvr.pipeline.run.run_folder import newest_artifact
 from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 from ncs4cvr.schemas.recipe import Recipe
 
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
     if options.plain and changes:
         raise CommandFailed(USAGE, f"--plain packs nothing: leave out --{next(iter(changes))}")
     with chatter_to(Path(os.devnull)):
-        again = importlib.import_module("ncs4cvr.models.export_again")
+        again = importlib.import_module("ncs4cvr.models.serving.export_again")
         try:
             model = newest_artifact(run, "Trainer/model_run", "weights.npz")
             artifacts = str(run / "artifacts")

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline import starter_options
+from ncs4cvr.pipeline.init import starter_options
 from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "write a recipe for your own log"
@@ -22,9 +22,9 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)) as terminal:
-        from ncs4cvr.components.readers import files
-        from ncs4cvr.components.records import LogError
-        from ncs4cvr.pipeline.starter import write_starter
+        from ncs4cvr.components.log.readers import files
+        from ncs4cvr.components.log.records import LogError
+        from ncs4cvr.pipeline.init.starter import write_starter
 
         try:
             patterns = [getattr(options, kind) for kind in starter_options.FILES]

@@ -29,8 +29,8 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from ncs4cvr.pipeline.predict import newest_version
-        from ncs4cvr.pipeline.rows import InputError
+        from ncs4cvr.pipeline.serving.predict import newest_version
+        from ncs4cvr.pipeline.serving.rows import InputError
 
         try:
             folder = newest_version(Path(options.model))

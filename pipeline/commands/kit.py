@@ -42,8 +42,8 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from ncs4cvr.pipeline.batching import KitError
-        from ncs4cvr.pipeline.serving_kit import Settings, write_kit
+        from ncs4cvr.pipeline.serving.batching import KitError
+        from ncs4cvr.pipeline.serving.serving_kit import Settings, write_kit
 
         try:
             settings = Settings(

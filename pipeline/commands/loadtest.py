@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 if TYPE_CHECKING:
-    from ncs4cvr.pipeline.endpoints import Connection, Target
-    from ncs4cvr.pipeline.loadtest import Load
+    from ncs4cvr.pipeline.serving.endpoints import Connection, Target
+    from ncs4cvr.pipeline.serving.loadtest import Load
 
 DOES = "put load on a TF Serving endpoint"
 EXAMPLE = """example:
@@ -61,9 +61,9 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)) as terminal:
-        from ncs4cvr.pipeline.endpoints import RequestFailed, Target
-        from ncs4cvr.pipeline.loadtest import Load
-        from ncs4cvr.pipeline.rows import InputError
+        from ncs4cvr.pipeline.serving.endpoints import RequestFailed, Target
+        from ncs4cvr.pipeline.serving.loadtest import Load
+        from ncs4cvr.pipeline.serving.rows import InputError
 
         try:
             if options.batch < 1:
@@ -90,7 +90,7 @@ def _check_output(name: str | None) -> None:
 def _run(
     options: argparse.Namespace, target: Target, load: Load, terminal: TextIO
 ) -> dict[str, Any]:
-    from ncs4cvr.pipeline import endpoints, loadtest, recorded
+    from ncs4cvr.pipeline.serving import endpoints, loadtest, recorded
 
     connections = [endpoints.connection(target) for _ in range(load.connections)]
     try:
@@ -121,7 +121,7 @@ def _run(
 
 
 def _requests(options: argparse.Namespace, connection: Connection) -> list:
-    from ncs4cvr.pipeline import endpoints, recorded
+    from ncs4cvr.pipeline.serving import endpoints, recorded
 
     path = Path(options.requests)
     if not recorded.is_rows(path):

@@ -34,8 +34,8 @@ def main(options: argparse.Namespace) -> int:
     from ncs4cvr.pipeline.display import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from ncs4cvr.pipeline.predict import check_output, score_file, write
-        from ncs4cvr.pipeline.rows import InputError
+        from ncs4cvr.pipeline.serving.predict import check_output, score_file, write
+        from ncs4cvr.pipeline.serving.rows import InputError
 
         try:
             if options.output:

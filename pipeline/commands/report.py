@@ -9,9 +9,9 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import FACTS, PAGE
-from ncs4cvr.pipeline.run_folder import LATEST, latest_run
+from ncs4cvr.pipeline.run import history
+from ncs4cvr.pipeline.run.run_folder import LATEST, latest_run
 from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "open the report of a run"

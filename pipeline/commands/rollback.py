@@ -7,7 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
-from ncs4cvr.pipeline import history, lock
+from ncs4cvr.pipeline.run import history, lock
 from ncs4cvr.pipeline.status import DONE, FAULT, USAGE, CommandFailed
 
 DOES = "serve an earlier version again"

@@ -37,9 +37,10 @@ def main(options: argparse.Namespace) -> int:
     if output.exists():
         raise CommandFailed(USAGE, f"{output} exists; remove it or give another --output")
     with chatter_to(Path(os.devnull)) as terminal, Display(terminal) as display:
-        from ncs4cvr.pipeline import joined_rows, recovery
-        from ncs4cvr.pipeline.predict import check_output
-        from ncs4cvr.pipeline.rows import InputError
+        from ncs4cvr.pipeline.run import recovery
+        from ncs4cvr.pipeline.serving import joined_rows
+        from ncs4cvr.pipeline.serving.predict import check_output
+        from ncs4cvr.pipeline.serving.rows import InputError
 
         try:
             check_output(output, joined_rows.ENDINGS)

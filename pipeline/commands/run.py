@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncs4cvr.pipeline import beam, days, durable, history, interruption, lock, recipe_files
+from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.commands.tickets import tickets_folder
-from ncs4cvr.pipeline.run_record import LOADING, RunRecord
+from ncs4cvr.pipeline.run import days, durable, history, interruption, lock
+from ncs4cvr.pipeline.run.run_record import LOADING, RunRecord
 from ncs4cvr.pipeline.status import (
     DATA_REFUSED,
     FAULT,
@@ -98,7 +99,7 @@ def _noted(
 ) -> tuple[dict[str, Any], str]:
     """Runs under the lock; whatever comes of it is noted in the history and reported."""
     from ncs4cvr.pipeline.display import Display, chatter_to
-    from ncs4cvr.pipeline.meter import Meter
+    from ncs4cvr.pipeline.run.meter import Meter
 
     log = folder / "run.log"
     with chatter_to(log) as terminal, Display(terminal) as display, Meter() as meter:
@@ -139,8 +140,8 @@ def _run(
     recipe: Recipe, folder: Path, tickets: Path | None, display: Display, record: RunRecord
 ) -> tuple[dict[str, Any], str]:
     display.start(LOADING)
-    from ncs4cvr.pipeline import local
-    from ncs4cvr.pipeline.summary import summarize, table
+    from ncs4cvr.pipeline.run import local
+    from ncs4cvr.pipeline.run.summary import summarize, table
 
     record.loaded = record.now()
     display.end(f"{record.loaded:.1f} s")
@@ -177,8 +178,8 @@ def _explained(error: Exception, log: Path) -> CommandFailed:
     if cure := _cure(error, log.parent):
         return CommandFailed(FAULT, f"{error}\n{cure}")
     from ncs4cvr.components.data_gate import DataRefused
-    from ncs4cvr.components.records import LogError
-    from ncs4cvr.pipeline.local import ComponentFailed
+    from ncs4cvr.components.log.records import LogError
+    from ncs4cvr.pipeline.run.local import ComponentFailed
 
     cause = error.__cause__ if isinstance(error, ComponentFailed) else error
     if isinstance(cause, LogError | DataRefused):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ncs4cvr.pipeline import history, lock
+from ncs4cvr.pipeline.run import history, lock
 from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
 
 DOES = "show what came of every run"

@@ -7,7 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
-from ncs4cvr.pipeline.run_folder import LATEST, latest_run, newest_artifact
+from ncs4cvr.pipeline.run.run_folder import LATEST, latest_run, newest_artifact
 from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, USAGE, CommandFailed
 
 DOES = "print and draw tickets"
@@ -34,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
     folder = str(tickets_folder(Path(options.folder or latest_run())))
     with chatter_to(Path(os.devnull)):
         # By name: the pipeline itself imports no model code.
-        tickets = importlib.import_module("ncs4cvr.models.tickets")
+        tickets = importlib.import_module("ncs4cvr.models.pruning.tickets")
         try:
             told = tickets.show(folder, options.png)
         except ValueError as error:

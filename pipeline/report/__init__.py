@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ncs4cvr.pipeline import durable
-from ncs4cvr.pipeline.run_record import RunRecord
+from ncs4cvr.pipeline.run import durable
+from ncs4cvr.pipeline.run.run_record import RunRecord
 from ncs4cvr.schemas.recipe import Recipe
 
 FACTS, PAGE, CARD = "report.json", "report.html", "model_card.md"

@@ -15,9 +15,9 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from ncs4cvr.components import data_gate
-from ncs4cvr.components.report import OUTSIDE
+from ncs4cvr.components.log.report import OUTSIDE
 from ncs4cvr.pipeline.report import distributions
-from ncs4cvr.pipeline.run_record import Step
+from ncs4cvr.pipeline.run.run_record import Step
 from ncs4cvr.schemas.recipe import Recipe
 
 Measure = anomalies_pb2.DriftSkewInfo.Measurement

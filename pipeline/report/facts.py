@@ -15,9 +15,9 @@ from tfx.utils import path_utils
 
 from ncs4cvr.components import data_gate, model_gate
 from ncs4cvr.components.serving_check import REPORT
-from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import data, lineage, tickets
-from ncs4cvr.pipeline.run_record import RunRecord, Step
+from ncs4cvr.pipeline.run import history
+from ncs4cvr.pipeline.run.run_record import RunRecord, Step
 from ncs4cvr.pipeline.secrets import hidden
 from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, INTERRUPTED, NOT_BLESSED, PUSHED
 from ncs4cvr.schemas.recipe import Recipe

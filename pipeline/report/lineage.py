@@ -14,9 +14,9 @@ from apache_beam.io.filesystems import FileSystems
 from tfx.types.artifact import Artifact
 
 from ncs4cvr.components import checksums, versions
-from ncs4cvr.components.readers import files
-from ncs4cvr.components.records import LogError
-from ncs4cvr.pipeline.run_record import RunRecord, Step
+from ncs4cvr.components.log.readers import files
+from ncs4cvr.components.log.records import LogError
+from ncs4cvr.pipeline.run.run_record import RunRecord, Step
 from ncs4cvr.schemas.log import Log
 from ncs4cvr.schemas.recipe import Recipe
 

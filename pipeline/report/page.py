@@ -6,7 +6,6 @@ import importlib.resources
 from collections.abc import Mapping
 from typing import Any
 
-from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import (
     data_part,
     model_part,
@@ -16,6 +15,7 @@ from ncs4cvr.pipeline.report import (
     words,
 )
 from ncs4cvr.pipeline.report.html import Child, Html, tag
+from ncs4cvr.pipeline.run import history
 
 Facts = Mapping[str, Any]
 #: The browser itself refuses whatever the page might ask for.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import pictures, words
 from ncs4cvr.pipeline.report.html import Child, Html, join, key, table, tag
-from ncs4cvr.pipeline.run_record import CACHED
+from ncs4cvr.pipeline.run import history
+from ncs4cvr.pipeline.run.run_record import CACHED
 
 Facts = Mapping[str, Any]
 Tile = tuple[str, str, str]

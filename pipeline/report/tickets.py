@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ncs4cvr.pipeline.run_record import Step
+from ncs4cvr.pipeline.run.run_record import Step
 
 
 def facts(steps: Mapping[str, Step]) -> dict[str, Any] | None:
@@ -22,7 +22,7 @@ def facts(steps: Mapping[str, Step]) -> dict[str, Any] | None:
     if source is None:
         return None
     # By name: the pipeline itself imports no model code.
-    tickets = importlib.import_module("ncs4cvr.models.tickets")
+    tickets = importlib.import_module("ncs4cvr.models.pruning.tickets")
     found = tickets.Tickets.load(steps[source].outputs["tickets"][0].uri)
     told = found.facts
     layers = [

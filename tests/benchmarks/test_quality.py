@@ -94,7 +94,7 @@ def test_a_cell_does_not_depend_on_gates_and_files(cell):
 
 
 def test_only_cells_with_tickets_depend_on_how_the_recipe_searches(plan, models):
-    from ncs4cvr.models.warm import SEARCH
+    from ncs4cvr.models.days.warm import SEARCH
 
     other = {"prune_scope": "layer", "pruning": "polynomial", "ticket_block": 16}
     for field in SEARCH:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ncs4cvr.models.ranker import compiled
-from ncs4cvr.models.sharing import set_ticket
+from ncs4cvr.models.layers.sharing import set_ticket
+from ncs4cvr.models.learning.ranker import compiled
 from ncs4cvr.pipeline.recipes.kuairand import RECIPE
 from ncs4cvr.schemas.features import Feature
 

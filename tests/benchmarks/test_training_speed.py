@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models.ranker import compiled
+from ncs4cvr.models.learning.ranker import compiled
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log
 from ncs4cvr.schemas.recipe import Recipe

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.components.log_pipeline import write_examples
+from ncs4cvr.components.log.log_pipeline import write_examples
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import HISTORY_COLUMNS, Label, Log, Split, Tally
 

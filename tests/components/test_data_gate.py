@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 from ncs4cvr.components import data_gate
 from ncs4cvr.components.artifacts import DeadLetters
 from ncs4cvr.components.data_gate import DataBlessing, DataRefused, complaints
-from ncs4cvr.components.report import RowsLost
+from ncs4cvr.components.log.report import RowsLost
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log, Split
 from ncs4cvr.schemas.recipe import Recipe

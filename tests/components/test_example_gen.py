@@ -13,7 +13,7 @@ from ncs4cvr.components.example_gen import (
     rows_from_json,
     rows_to_json,
 )
-from ncs4cvr.components.records import LogError
+from ncs4cvr.components.log.records import LogError
 from ncs4cvr.schemas.features import Feature
 
 

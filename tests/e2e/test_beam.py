@@ -19,9 +19,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from ncs4cvr.pipeline import local, recipe_files
-from ncs4cvr.pipeline.meter import Meter
-from ncs4cvr.pipeline.run_record import RunRecord
+from ncs4cvr.pipeline import recipe_files
+from ncs4cvr.pipeline.run import local
+from ncs4cvr.pipeline.run.meter import Meter
+from ncs4cvr.pipeline.run.run_record import RunRecord
 
 pytestmark = pytest.mark.e2e
 

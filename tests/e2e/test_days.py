@@ -13,8 +13,8 @@ from ml_metadata import proto
 from tfx.orchestration import metadata
 
 from ncs4cvr.models.packed.store import compute_of
-from ncs4cvr.pipeline import recovery
 from ncs4cvr.pipeline.cli import main
+from ncs4cvr.pipeline.run import recovery
 from ncs4cvr.pipeline.status import PUSHED
 from tiny_log import write_tiny_days
 

@@ -19,10 +19,10 @@ from ncs4cvr.components import pusher, retention
 from ncs4cvr.components.artifacts import MODEL_ID, RUN_ID, TRAINED_TO
 from ncs4cvr.components.data_gate import PASSED, DataBlessing
 from ncs4cvr.components.latest_passed import LastRun, LatestPassed
-from ncs4cvr.pipeline import lock, recovery
-from ncs4cvr.pipeline.local import ComponentFailed, run_pipeline
-from ncs4cvr.pipeline.meter import Meter
-from ncs4cvr.pipeline.run_record import RunRecord
+from ncs4cvr.pipeline.run import lock, recovery
+from ncs4cvr.pipeline.run.local import ComponentFailed, run_pipeline
+from ncs4cvr.pipeline.run.meter import Meter
+from ncs4cvr.pipeline.run.run_record import RunRecord
 
 KEEP_VERSIONS, BYTES = 3, 100_000
 

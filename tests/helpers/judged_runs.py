@@ -7,8 +7,8 @@ from noted_runs import Noted
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from ncs4cvr.components import checksums
-from ncs4cvr.components.log_steps import GZIP
-from ncs4cvr.components.tf_example import encode
+from ncs4cvr.components.log.log_steps import GZIP
+from ncs4cvr.components.log.tf_example import encode
 from ncs4cvr.schemas.log import TIMES
 
 INT, FLOAT, BYTES = schema_pb2.INT, schema_pb2.FLOAT, schema_pb2.BYTES

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.learning.batches import Batches
 from ncs4cvr.models.preprocessing import preprocessing_fn, vocabulary_sizes
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Label, Log

@@ -3,7 +3,7 @@
 import json
 
 from ncs4cvr.models import trainer
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.pruning.tickets import Tickets
 
 
 def place_of_table(model):

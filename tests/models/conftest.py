@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import export as exporting
 from ncs4cvr.models import trainer
-from ncs4cvr.models.ranker import Ranker, compiled
-from ncs4cvr.models.sharing import set_ticket
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models.layers.sharing import set_ticket
+from ncs4cvr.models.learning.ranker import Ranker, compiled
+from ncs4cvr.models.pruning.tickets import Tickets
+from ncs4cvr.models.serving import export as exporting
 from ncs4cvr.schemas.features import Feature
 from ncs4cvr.schemas.log import Split
 from ncs4cvr.schemas.recipe import Recipe

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from ncs4cvr.models.batches import Batches
+from ncs4cvr.models.learning.batches import Batches
 from ncs4cvr.models.preprocessing import vocabularies, vocabulary_sizes
 from ncs4cvr.schemas.features import Feature
 from tiny_world import transform_graph

@@ -15,10 +15,11 @@ from tfx.types import artifact_utils, standard_artifacts
 from ncs4cvr.components import ticket_search, unfinished
 from ncs4cvr.components import trainer as trainer_component
 from ncs4cvr.components.artifacts import TaskTickets
-from ncs4cvr.models import starts, trainer
-from ncs4cvr.models.export import export
-from ncs4cvr.models.sharing import get_ticket
-from ncs4cvr.models.tickets import Tickets
+from ncs4cvr.models import trainer
+from ncs4cvr.models.layers.sharing import get_ticket
+from ncs4cvr.models.pruning import starts
+from ncs4cvr.models.pruning.tickets import Tickets
+from ncs4cvr.models.serving.export import export
 from ncs4cvr.schemas.log import TIMES
 
 

@@ -10,13 +10,14 @@ import pytest
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
-from ncs4cvr.pipeline import beam, local, recipe_files
+from ncs4cvr.pipeline import beam, recipe_files
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.create import Places, create_pipeline
 from ncs4cvr.pipeline.display import Display
-from ncs4cvr.pipeline.meter import Meter
 from ncs4cvr.pipeline.recipe_parts import for_training
-from ncs4cvr.pipeline.run_record import RunRecord
+from ncs4cvr.pipeline.run import local
+from ncs4cvr.pipeline.run.meter import Meter
+from ncs4cvr.pipeline.run.run_record import RunRecord
 from ncs4cvr.pipeline.status import USAGE
 from ncs4cvr.schemas.recipe import Recipe
 

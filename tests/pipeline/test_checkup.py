@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from ncs4cvr.components import checksums, retention, versions
-from ncs4cvr.pipeline import checkup, history, lock
+from ncs4cvr.pipeline import checkup
 from ncs4cvr.pipeline.cli import main
+from ncs4cvr.pipeline.run import history, lock
 from ncs4cvr.pipeline.status import FAULT, PUSHED, USAGE
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ncs4cvr.pipeline import commands, history
+from ncs4cvr.pipeline import commands
 from ncs4cvr.pipeline.cli import main, parser
 from ncs4cvr.pipeline.display import chatter_to
+from ncs4cvr.pipeline.run import history
 from ncs4cvr.pipeline.status import USAGE
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from noted_runs import COMPLETE
 
 from kubeflow_api import Api
 from ncs4cvr.components import versions
-from ncs4cvr.pipeline import lock
 from ncs4cvr.pipeline.cli import main
+from ncs4cvr.pipeline.run import lock
 from ncs4cvr.pipeline.status import PUSHED
 
 HERE = Path(__file__).parent

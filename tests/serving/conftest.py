@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncs4cvr.models import export as exporting
-from ncs4cvr.models import starts
-from ncs4cvr.models.sharing import set_ticket
+from ncs4cvr.models.layers.sharing import set_ticket
+from ncs4cvr.models.pruning import starts
+from ncs4cvr.models.serving import export as exporting
 
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from formula_model import ROWS, Tiny, check, encode, right, rows_of
-from ncs4cvr.models import recording
+from ncs4cvr.models.serving import recording
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from formula_model import OF_REQUEST, ROWS, SPECS, Tiny, check, encode
 from ncs4cvr.components import serving_check, serving_replay
 from ncs4cvr.components.artifacts import MODEL_ID
-from ncs4cvr.models import recording
+from ncs4cvr.models.serving import recording
 from ncs4cvr.schemas.log import MISSING
 
 # -- a model as it should be ---------------------------------------------------------------

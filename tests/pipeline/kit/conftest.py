@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ncs4cvr.pipeline.batching import Latency
 from ncs4cvr.pipeline.cli import main
+from ncs4cvr.pipeline.serving.batching import Latency
 from ncs4cvr.pipeline.status import PUSHED, USAGE
 
 MEASURED = [Latency(1, 1.0, 2.0), Latency(64, 4.0, 6.0), Latency(256, 12.0, 18.5)]

@@ -15,9 +15,9 @@ from google.protobuf import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from ncs4cvr.components import retention
-from ncs4cvr.pipeline import serving_kit
-from ncs4cvr.pipeline.batching import KitError, Latency, fit_batching, latest_check
-from ncs4cvr.pipeline.serving_kit import Settings
+from ncs4cvr.pipeline.serving import serving_kit
+from ncs4cvr.pipeline.serving.batching import KitError, Latency, fit_batching, latest_check
+from ncs4cvr.pipeline.serving.serving_kit import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ncs4cvr.pipeline import serving_kit
-from ncs4cvr.pipeline.serving_kit import IMAGE
+from ncs4cvr.pipeline.serving import serving_kit
+from ncs4cvr.pipeline.serving.serving_kit import IMAGE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

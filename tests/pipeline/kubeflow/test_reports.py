@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ncs4cvr.components.readers import LogError
+from ncs4cvr.components.log.readers import LogError
 from ncs4cvr.pipeline.dates import named
 from ncs4cvr.pipeline.kubeflow import nodes, step
 from ncs4cvr.pipeline.kubeflow.plan import FILES, packed, told

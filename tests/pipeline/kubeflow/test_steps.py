@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tfx.types import standard_artifacts
 
-from ncs4cvr.components.readers import LogError
+from ncs4cvr.components.log.readers import LogError
 from ncs4cvr.pipeline.kubeflow import nodes, passed, step
 from ncs4cvr.pipeline.kubeflow.artifacts import metadata_of, path_of, to_tfx
 from ncs4cvr.pipeline.kubeflow.plan import FILES, bounded, changed, packed, told, unpacked

@@ -36,7 +36,7 @@ def one_row(**columns):
         import tensorflow as tf
 
         from ncs4cvr.components import checksums
-        from ncs4cvr.components.log_steps import GZIP
+        from ncs4cvr.components.log.log_steps import GZIP
 
         row = tf.train.Example()
         for name, value in columns.items():

@@ -6,9 +6,7 @@ EVALUATOR = "of TFMA's metrics: tests/components/test_batch_metrics.py"
 INSIDE = "caught, or told as part of another message"
 DISK = "a disk that fails; tests/components/test_versions.py"
 CLIENT = "of the kit's client, a script by itself: tests/pipeline/kit/test_client.py"
-WORKERS = (
-    "of one worker of several: tests/models/test_workers.py, test_together.py, test_soft_labels.py"
-)
+WORKERS = "of one worker of several: tests/models/together, and pruning/test_soft_labels.py"
 KUBEFLOW = "of a step on Kubeflow, or needs kfp: tests/pipeline/kubeflow"
 
 #: The longest fixed piece of a message -> why it is not on the page.
@@ -22,10 +20,10 @@ EXEMPT = {
     "; was VideoLogExampleGen run?": DEFECT,
     ": the tickets are for tasks": TRAINING,
     "; search again, or use the recipe the ticket was found with": "of tickets that do not tell "
-    "their recipe: tests/models/test_sharing.py",
+    "their recipe: tests/models/layers/test_sharing.py",
     ": their hash_buckets or bins have changed since; search again and train from a fresh start, "
     "or use the recipe of then": "of tickets that do not tell their recipe: "
-    "tests/models/test_keys.py",
+    "tests/models/layers/test_keys.py",
     "is for the weights that tickets keep, and sharing": TRAINING,
     "are damaged, or not of these rows;": TRAINING,
     "rows have soft labels, the training split has": TRAINING,

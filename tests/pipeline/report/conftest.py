@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from ncs4cvr.pipeline import history
+from ncs4cvr.pipeline.run import history
 
 
 def side(now, before):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ncs4cvr.components import checksums, versions
-from ncs4cvr.pipeline import history, run_folder
 from ncs4cvr.pipeline.cli import main
+from ncs4cvr.pipeline.run import history, run_folder
 from ncs4cvr.pipeline.status import DATA_REFUSED, FAULT, NOT_BLESSED, PUSHED, USAGE
 from tiny_log import write_tiny_log
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from ncs4cvr.pipeline import history
 from ncs4cvr.pipeline.report import card
 from ncs4cvr.pipeline.report.page import page
+from ncs4cvr.pipeline.run import history
 
 
 def words(markup: str) -> str:

@@ -1,0 +1,1 @@
+"""From raw logs to tf.Examples: what VideoLogExampleGen is made of."""

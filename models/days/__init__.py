@@ -1,0 +1,1 @@
+"""How a day's model goes on from that of an earlier day."""

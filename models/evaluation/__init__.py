@@ -1,0 +1,1 @@
+"""Exact metrics, how sure they are, and whether a model may be pushed."""

@@ -1,0 +1,1 @@
+"""How a model learns: batches, steps, the optimizer, the loop and its checkpoints."""

@@ -1,0 +1,1 @@
+"""The ticket search: rounds, masks, rewinding, and the tickets that it leaves."""

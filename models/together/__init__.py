@@ -1,0 +1,1 @@
+"""What several processes and devices need to train one model together."""

@@ -1,0 +1,1 @@
+"""What asks a model: files of rows, TF Serving and its kit, load."""
