@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 
 from ncs4cvr.pipeline.run.run_folder import newest_artifact
-from ncs4cvr.pipeline.status import DONE, USAGE, CommandFailed
+from ncs4cvr.pipeline.status import DATA_REFUSED, DONE, USAGE, CommandFailed
 from ncs4cvr.schemas.recipe import Recipe
 
 DOES = "export a run's model once more, packed otherwise"
@@ -47,9 +47,17 @@ def main(options: argparse.Namespace) -> int:
     if options.plain and changes:
         raise CommandFailed(USAGE, f"--plain packs nothing: leave out --{next(iter(changes))}")
     with chatter_to(Path(os.devnull)):
+        from ncs4cvr.components import checksums
+
         again = importlib.import_module("ncs4cvr.models.serving.export_again")
         try:
             model = newest_artifact(run, "Trainer/model_run", "weights.npz")
+            if damage := checksums.damage(str(model)):
+                raise CommandFailed(
+                    DATA_REFUSED,
+                    f"{model} is damaged: {', '.join(damage[:3])}; the next `ncs4cvr run` makes it "
+                    "anew",
+                )
             artifacts = str(run / "artifacts")
             again.export_again(str(model), artifacts, str(output), changes, options.plain)
         except (FileNotFoundError, ValueError) as error:

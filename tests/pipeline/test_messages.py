@@ -16,7 +16,7 @@ import pytest
 from noted_runs import COMPLETE
 
 from kubeflow_api import Api
-from ncs4cvr.components import versions
+from ncs4cvr.components import checksums, versions
 from ncs4cvr.pipeline.cli import main
 from ncs4cvr.pipeline.run import lock
 from ncs4cvr.pipeline.status import PUSHED
@@ -42,7 +42,10 @@ GROUPS = {
         *load(HERE / "messages/recipes.py").cases(**vars(case_)),
     ],
     "Logs": load(HERE / "messages/logs.py").cases(**vars(case_)),
-    "Runs, models and servers": load(HERE / "messages/commands.py").cases(**vars(case_)),
+    "Runs, models and servers": [
+        *load(HERE / "messages/commands.py").cases(**vars(case_)),
+        *load(HERE / "messages/serving.py").cases(**vars(case_)),
+    ],
 }
 CASES = [case for group in GROUPS.values() for case in group]
 MARKED = [pytest.param(case, id=case.about, marks=[pytest.mark.slow] * case.slow) for case in CASES]
@@ -96,6 +99,16 @@ def busy():
     """Something else writes to the metadata of the run."""
     with case_.writing(Path("runs/small/metadata.sqlite")):
         yield {}
+
+
+@pytest.fixture
+def trained():
+    """A run whose Trainer has finished."""
+    folder = Path("runs/small/artifacts/Trainer/model_run/3")
+    folder.mkdir(parents=True)
+    (folder / "weights.npz").write_text("weights")
+    checksums.seal(str(folder))
+    return {}
 
 
 @pytest.fixture
