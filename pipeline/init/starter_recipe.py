@@ -99,6 +99,7 @@ RECIPE = Recipe(
         Gate("ctr_auc", at_least=0.5),
         Gate("cvr_auc", at_least=0.5, worse_by=0.005),
     ),
+    soft_labels="rounds",  # learns what the search says on its way: see docs/sharing.md
 )
 '''
 

@@ -1,6 +1,7 @@
 """What is refused before a row is read, and what each message says."""
 
 import dataclasses
+import datetime as dt
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,8 +106,8 @@ def test_a_column_that_nobody_reads_may_be_there_twice(logs, small, tmp_path):
 
 def test_a_column_of_the_wrong_type_is_refused(small):
     for row in small.events:
-        row["is_click"] = "yes"
-    refuse(small.write(), [], "column 'is_click' holds string, expected int; write it as that")
+        row["is_click"] = dt.date(2022, 5, 6)
+    refuse(small.write(), [], "column 'is_click' holds date32.*, expected 0 or 1; write it as that")
 
 
 @pytest.mark.parametrize("ending", ["parquet", "tfrecord"])
