@@ -6,6 +6,7 @@ import argparse
 import difflib
 import importlib
 import importlib.metadata
+import os
 import re
 import sys
 import traceback
@@ -36,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     options = parser().parse_args(argv)
     try:
-        return options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who read what we print has gone, as `head` does: nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAULT
     except (KeyboardInterrupt, Exception) as error:
         status, message = ending(error, options)
         if options.debug:

@@ -1,6 +1,7 @@
 """What the commands have in common: help with examples, errors without tracebacks, no secrets."""
 
 import logging
+import os
 import re
 import shlex
 import subprocess
@@ -13,7 +14,7 @@ from ncs4cvr.pipeline import commands
 from ncs4cvr.pipeline.cli import main, parser
 from ncs4cvr.pipeline.display import chatter_to
 from ncs4cvr.pipeline.run import history
-from ncs4cvr.pipeline.status import USAGE
+from ncs4cvr.pipeline.status import FAULT, USAGE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -168,3 +169,15 @@ def test_the_parser_loads_no_tensorflow():
     code += "; print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_reader_that_has_gone_is_no_error_to_tell(tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small/lock").touch()
+    code = "import sys; from ncs4cvr.pipeline.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "runs", str(tmp_path)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (FAULT, "")
