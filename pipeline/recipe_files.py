@@ -122,7 +122,7 @@ def _code(path: Path) -> Recipe:
         lines = [
             f.lineno for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == str(path)
         ]
-        what = str(error)
+        what = str(error).partition(". Did you mean")[0]  # newer Pythons guess some names, too
         if isinstance(error, SyntaxError) and error.filename == str(path):
             lines, what = [error.lineno], error.msg
         where = f"{path}:{lines[-1]}" if lines else str(path)
